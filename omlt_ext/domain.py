@@ -1,0 +1,141 @@
+"""Where the inputs of a network live: a box lower <= x <= upper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import BoundsError, ShapeError
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Box:
+    """The box {x : lower <= x <= upper}, finite in every coordinate.
+
+    `lower` and `upper` have shape (n,); a scalar is broadcast against the other end. Raises `BoundsError` where an
+    end is missing, infinite or NaN, or where lower > upper, and names the coordinate.
+
+    >>> box = Box([0, 0], [1, 2])
+    >>> box.n, box.center
+    (2, array([0.5, 1. ]))
+    >>> Box([0, 3], [1, 2])
+    Traceback (most recent call last):
+    ...
+    omlt_ext.errors.BoundsError: input 1: lower bound 3.0 lies above upper bound 2.0
+    """
+
+    lower: Floats
+    upper: Floats
+
+    def __init__(self, lower: ArrayLike, upper: ArrayLike) -> None:
+        try:
+            ends = [np.array(end, dtype=np.float64) for end in (lower, upper)]
+        except (TypeError, ValueError) as error:
+            raise BoundsError(f"the ends of a box must be numbers: {error}") from None
+        try:
+            lo, hi = (np.atleast_1d(end).copy() for end in np.broadcast_arrays(*ends))
+        except ValueError:
+            shapes = f"{ends[0].shape} and {ends[1].shape}"
+            raise ShapeError(f"the ends of a box have shapes {shapes}; give both the shape (n,)") from None
+        if lo.ndim != 1:
+            raise ShapeError(
+                f"the ends of a box must have the shape (n,), not {lo.shape}; flatten them first"
+            )
+        check_interval(lo, hi, lambda j: f"input {j}")
+        for end in (lo, hi):
+            end.setflags(write=False)
+        object.__setattr__(self, "lower", lo)
+        object.__setattr__(self, "upper", hi)
+
+    @classmethod
+    def full(cls, n: int, lower: float, upper: float) -> Box:
+        """The same interval in each of n coordinates.
+
+        >>> Box.full(3, -1, 1)
+        Box([-1. -1. -1.], [1. 1. 1.])
+        """
+        return cls(np.full(n, lower), np.full(n, upper))
+
+    @classmethod
+    def ball(cls, center: ArrayLike, radius: ArrayLike, *, within: Box | None = None) -> Box:
+        """The l-infinity ball of `radius` around `center`, cut to `within` where given.
+
+        >>> Box.ball([0.0, 0.5], 0.1, within=Box.full(2, 0, 1))
+        Box([0.  0.4], [0.1 0.6])
+        """
+        mid = np.asarray(center, dtype=np.float64).ravel()
+        box = cls(mid - np.asarray(radius), mid + np.asarray(radius))
+        return box if within is None else box.intersect(within)
+
+    @property
+    def n(self) -> int:
+        """Number of coordinates."""
+        return int(self.lower.size)
+
+    @property
+    def center(self) -> Floats:
+        return 0.5 * (self.lower + self.upper)
+
+    @property
+    def width(self) -> Floats:
+        return self.upper - self.lower
+
+    def intersect(self, other: Box) -> Box:
+        """The common part of both boxes; `BoundsError` where there is none."""
+        if self.n != other.n:
+            raise ShapeError(f"boxes of {self.n} and {other.n} coordinates have no intersection")
+        return Box(np.maximum(self.lower, other.lower), np.minimum(self.upper, other.upper))
+
+    def contains(self, x: ArrayLike, tolerance: float = 0.0) -> bool:
+        """Whether every point of x, (n,) or (batch, n), lies in the box up to `tolerance`."""
+        points = np.asarray(x, dtype=np.float64)
+        inside = (points >= self.lower - tolerance) & (points <= self.upper + tolerance)
+        return bool(inside.all())
+
+    def sample(self, count: int, rng: np.random.Generator) -> Floats:
+        """`count` points drawn uniformly, shape (count, n)."""
+        return self.lower + rng.random((count, self.n)) * self.width
+
+    def __repr__(self) -> str:
+        return f"Box({_short(self.lower)}, {_short(self.upper)})"
+
+    def __deepcopy__(self, memo: object) -> Box:
+        return self  # frozen
+
+
+def as_box(domain: Box | Iterable[ArrayLike], n: int) -> Box:
+    """A `Box` of n coordinates from a `Box` or from a pair (lower, upper), each a number or n numbers."""
+    if isinstance(domain, Box):
+        box = domain
+    else:
+        try:
+            lower, upper = domain
+        except (TypeError, ValueError):
+            raise BoundsError(f"expected a Box or a pair (lower, upper), not {domain!r}") from None
+        pair = Box(lower, upper)
+        box = Box.full(n, pair.lower[0], pair.upper[0]) if np.ndim(lower) == np.ndim(upper) == 0 else pair
+    if box.n != n:
+        raise ShapeError(f"the box has {box.n} coordinates, the network {n} inputs")
+    return box
+
+
+def check_interval(lower: Floats, upper: Floats, name: object) -> None:
+    """Raise `BoundsError` on the first NaN, infinite or crossed pair; `name(j)` says whose it is."""
+    bad = ~(np.isfinite(lower) & np.isfinite(upper)) | (lower > upper)
+    if not bad.any():
+        return
+    j = int(np.flatnonzero(bad)[0])
+    low, high = float(lower[j]), float(upper[j])
+    who = name(j) if callable(name) else f"{name} {j}"
+    if low > high:
+        raise BoundsError(f"{who}: lower bound {low} lies above upper bound {high}")
+    raise BoundsError(f"{who}: bounds [{low}, {high}] must be finite numbers; give both ends")
+
+
+def _short(values: Floats) -> str:
+    return np.array2string(values, threshold=6, edgeitems=2, separator=" ")
