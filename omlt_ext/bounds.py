@@ -152,19 +152,17 @@ class Bounds:
             counts += [int(self.stable_inactive[k].sum()), int(self.unstable[k].sum())]
             n, linear, active, inactive, unstable = counts
             width = float(np.mean(self.upper[k] - self.lower[k]))
-            lines.append(
-                f"  {k:5d}  {n:7d}  {linear:6d}  {active:6d}  {inactive:8d}  {unstable:8d}  {width:10.4g}"
-            )
+            lines.append(f"  {k:5d}  {n:7d}  {linear:6d}  {active:6d}  {inactive:8d}  {unstable:8d}  {width:10.4g}")
         return "\n".join(lines)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write to a NumPy archive (.npz) that `Bounds.load` reads back, bit for bit."""
-        arrays = {"box_lower": self.box.lower, "box_upper": self.box.upper}
+        arrays: dict[str, NDArray[Any]] = {"box_lower": self.box.lower, "box_upper": self.box.upper}
         for k in range(len(self.lower)):
             arrays |= {f"lower_{k}": self.lower[k], f"upper_{k}": self.upper[k], f"relu_{k}": self.relu[k]}
             arrays |= {f"lower_method_{k}": self.lower_method[k], f"upper_method_{k}": self.upper_method[k]}
         with open(path, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+            np.savez(file, **arrays)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Bounds:
@@ -186,8 +184,7 @@ class Bounds:
     def check_network(self, network: Network) -> None:
         """Raise `BoundsError` unless these are bounds for a network of this shape."""
         if len(self.relu) != len(network.layers) or any(
-            not np.array_equal(mask, layer.relu)
-            for mask, layer in zip(self.relu, network.layers, strict=True)
+            not np.array_equal(mask, layer.relu) for mask, layer in zip(self.relu, network.layers, strict=True)
         ):
             raise BoundsError(f"these bounds belong to another network than {network!r}")
 

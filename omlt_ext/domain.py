@@ -43,9 +43,7 @@ class Box:
             shapes = f"{ends[0].shape} and {ends[1].shape}"
             raise ShapeError(f"the ends of a box have shapes {shapes}; give both the shape (n,)") from None
         if lo.ndim != 1:
-            raise ShapeError(
-                f"the ends of a box must have the shape (n,), not {lo.shape}; flatten them first"
-            )
+            raise ShapeError(f"the ends of a box must have the shape (n,), not {lo.shape}; flatten them first")
         check_interval(lo, hi, lambda j: f"input {j}")
         for end in (lo, hi):
             end.setflags(write=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from os import PathLike
 from typing import TypeAlias
 
@@ -144,11 +145,9 @@ class Network:
         stack = tuple(layers)
         if not stack:
             raise NetworkError("a network needs at least one layer")
-        for k, (before, after) in enumerate(zip(stack, stack[1:], strict=False)):
+        for k, (before, after) in enumerate(pairwise(stack)):
             if before.n_out != after.n_in:
-                raise NetworkError(
-                    f"layer {k} has {before.n_out} outputs, layer {k + 1} takes {after.n_in} inputs"
-                )
+                raise NetworkError(f"layer {k} has {before.n_out} outputs, layer {k + 1} takes {after.n_in} inputs")
         n_in, n_out = stack[0].n_in, stack[-1].n_out
         if n_in == 0 or n_out == 0:
             raise NetworkError(f"a network needs inputs and outputs; this one has {n_in} and {n_out}")
