@@ -162,7 +162,7 @@ class Bounds:
             arrays |= {f"lower_{k}": self.lower[k], f"upper_{k}": self.upper[k], f"relu_{k}": self.relu[k]}
             arrays |= {f"lower_method_{k}": self.lower_method[k], f"upper_method_{k}": self.upper_method[k]}
         with open(path, "wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Bounds:

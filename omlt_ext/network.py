@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from os import PathLike
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,7 +21,7 @@ from .errors import NetworkError, ShapeError
 
 Floats: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
-Weight: TypeAlias = "NDArray[np.float64] | sparse.csr_array"
+Weight: TypeAlias = Any  # dense NDArray[np.float64] or scipy.sparse.csr_array
 Pattern: TypeAlias = tuple[Bools, ...]
 
 SPARSE_BELOW = 0.25  # share of nonzeros under which readers keep a weight as CSR
