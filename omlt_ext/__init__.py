@@ -1,9 +1,24 @@
 """Trained ReLU networks inside optimisation models: solved on open solvers, checked against the network."""
 
+from . import pyomo_solver  # registers SolverFactory("omlt_ext.highs")
+from .block import ReLUBlock
 from .bounds import Bounds
 from .domain import Box
 from .errors import OmltExtError
 from .network import Layer, Network
+from .readers import load_network
+from .tightening import tighten_bounds
 
 __version__ = "0.1.0"
-__all__ = ["Bounds", "Box", "Layer", "Network", "OmltExtError", "__version__"]
+__all__ = [
+    "Bounds",
+    "Box",
+    "Layer",
+    "Network",
+    "OmltExtError",
+    "ReLUBlock",
+    "__version__",
+    "load_network",
+    "pyomo_solver",
+    "tighten_bounds",
+]

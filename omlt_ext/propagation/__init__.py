@@ -1,0 +1,6 @@
+"""Bounds without a solver: interval arithmetic and CROWN, rounded outward."""
+
+from .crown import crown
+from .interval import interval
+
+__all__ = ["crown", "interval"]

@@ -1,0 +1,5 @@
+"""Solvers behind one small seam: arrays in; status, value, dual bound and point out."""
+
+from .highs import HighsSolver, SolveResult
+
+__all__ = ["HighsSolver", "SolveResult"]

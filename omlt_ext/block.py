@@ -1,0 +1,266 @@
+"""ReLUBlock: a trained network as a block of a Pyomo model.
+
+Every layer's encoding is written as Pyomo components under stable names: `layer[k].z[j]`, `layer[k].h[j]`,
+`layer[k].sigma[j]`, and one indexed constraint for each group of rows, `layer[k].affine[j]` and so on.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TextIO
+
+import numpy as np
+import pyomo.environ as pyo
+from numpy.typing import ArrayLike
+from pyomo.core.base.block import ScalarBlock
+from pyomo.core.expr import LinearExpression
+
+from .bounds import Bounds
+from .domain import Floats
+from .encoding import ZERO, Columns, Encoding, Formulation, Rows, encode_network
+from .errors import ModelError, NetworkError, ShapeError
+from .inputs import Request, attach_inputs, attach_outputs, resolve_box, wanted_box
+from .network import Network
+from .plugins import formulation as find_formulation
+from .tightening import tighten_bounds
+
+
+class ReLUBlock(ScalarBlock):
+    """A network y = f(x) as a Pyomo block: `model.nn = ReLUBlock(network, inputs=model.x)`.
+
+    `network`: a `Network`. `inputs`: its n_in inputs: an indexed Pyomo variable, or a list of variables, expressions
+    and numbers, in order; for a network with several named inputs also a dict from their names. Variables are used
+    as they are, without copies; expressions get a linked variable. Without `inputs` the block makes its own, to be
+    linked by hand. `outputs`: the same for the n_out outputs.
+
+    The box of the inputs is where the variables' bounds and `input_bounds` meet, `input_bounds` being a `Box`, a pair
+    (lower, upper) of numbers or arrays, or a dict {i: (lower, upper)}; ends that are still missing come from
+    `network.input_box`. Wherever the box is narrower than a variable's own bounds the block adds the constraint
+    `input_box[i]`, so that the network is never used outside the box its bounds hold on.
+
+    `bounds`: `Bounds` to use (intersected with the block's own); `effort`: how hard to tighten, as in `tighten_bounds`;
+    `formulation`: by name or object.
+
+    `inputs[i]`, `outputs[j]` and, for each layer k, `layer[k].z[j]` (pre-activation; neurons that are 0 everywhere
+    have none), `layer[k].h[j]` (post-activation) and `layer[k].sigma[j]` (binary, unstable neurons only) are Pyomo
+    variables. `network`, `bounds` and `formulation` are kept as attributes `network`, `activation_bounds`,
+    `formulation`.
+
+    Raises `BoundsError` where an input has no finite bounds, `ShapeError` where counts differ.
+
+    >>> import pyomo.environ as pyo
+    >>> from omlt_ext import Layer, Network, ReLUBlock
+    >>> network = Network([Layer([[1.0, -1.0]], [0.0], relu=True), Layer([[2.0]], [1.0], relu=False)])
+    >>> model = pyo.ConcreteModel()
+    >>> model.x = pyo.Var(range(2), bounds=(0, 1))
+    >>> model.nn = ReLUBlock(network, inputs=model.x)
+    >>> model.cost = pyo.Objective(expr=model.nn.outputs[0], sense=pyo.maximize)
+    >>> results = pyo.SolverFactory("omlt_ext.highs").solve(model)
+    >>> pyo.value(model.nn.outputs[0]), model.nn.get_error()
+    (3.0, 0.0)
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        inputs: object = None,
+        outputs: object = None,
+        input_bounds: object = None,
+        bounds: Bounds | None = None,
+        effort: str = "crown",
+        formulation: str | Formulation = "bigm",
+        doc: str | None = None,
+    ) -> None:
+        if not isinstance(network, Network):
+            raise NetworkError(
+                f"ReLUBlock takes a Network, not {type(network).__name__}; load it with omlt_ext.load_network first"
+            )
+        super().__init__(doc=doc)
+        self.network = network
+        self.formulation = find_formulation(formulation)
+        self.activation_bounds: Bounds | None = None
+        self._request = Request(network, (inputs,), (outputs,), input_bounds, bounds, effort)
+        self._encodings: tuple[Encoding, ...] = ()
+
+    def construct(self, data: object = None) -> None:
+        if not self._constructed:
+            super().construct(data)
+            self._build()
+
+    def rebuild(
+        self,
+        *,
+        input_bounds: object = None,
+        bounds: Bounds | None = None,
+        effort: str | None = None,
+        formulation: str | Formulation | None = None,
+    ) -> None:
+        """Take the bounds of the input variables again, tighten, and write the layers anew.
+
+        Call it after changing the variables' bounds, or to replace what is given here. `inputs` and `outputs` stay
+        the same variables; what lies in `layer` is made anew, so write constraints of yours on it again. Where this
+        raises, the block is left as it was.
+        """
+        given = {"input_bounds": input_bounds, "bounds": bounds, "effort": effort}
+        request = replace(self._request, **{name: value for name, value in given.items() if value is not None})
+        request = replace(request, new_bounds=input_bounds is not None)
+        method = self.formulation if formulation is None else find_formulation(formulation)
+        self._build(request, method)
+
+    def _build(self, request: Request | None = None, method: Formulation | None = None) -> None:
+        request, method = request or self._request, method or self.formulation
+        box = resolve_box(self, request)
+        found = tighten_bounds(self.network, box, effort=request.effort, bounds=request.bounds)
+        encodings = encode_network(self.network, found, method)
+        self._request, self.formulation = request, method
+        self.activation_bounds, self._encodings = found, encodings
+        carry = attach_inputs(self, request, box)
+        outputs = attach_outputs(self, request, found)
+        if self.component("layer") is not None:
+            self.del_component("layer")
+        self.layer = pyo.Block(range(len(encodings)))
+        for k, encoding in enumerate(encodings[:-1]):
+            carry = write_layer(self.layer[k], encoding, carry)
+        write_layer(self.layer[len(encodings) - 1], encodings[-1], carry, outputs)
+
+    def get_error(self) -> float:
+        """max_j |y_j - f_j(x)| / (1 + |f(x)|_inf) at the variables' current values."""
+        x = self._values(self.inputs, "inputs")
+        truth = self.network(x)
+        return float(np.abs(self._values(self.outputs, "outputs") - truth).max() / (1.0 + np.abs(truth).max()))
+
+    def _values(self, variables: Any, name: str) -> Floats:
+        values = [variable.value for variable in variables.values()]
+        missing = [i for i, value in enumerate(values) if value is None]
+        if missing:
+            raise ModelError(
+                f"{self.name}.{name}[{missing[0]}] has no value; solve the model or set_values_from(x) first"
+            )
+        return np.array(values, dtype=np.float64)
+
+    def set_values_from(self, x: ArrayLike) -> None:
+        """Set every variable of the block to what the network gives at the input x, as a start for a solver.
+
+        `x` (n_in,). Variables that are fixed keep their value. Raises `ShapeError` for another shape.
+        """
+        point = np.asarray(x, dtype=np.float64)
+        if point.shape != (self.network.n_inputs,):
+            raise ShapeError(f"the point has shape {point.shape}; {self.name} takes ({self.network.n_inputs},)")
+        _assign(self.inputs, point)
+        for k, z in enumerate(self.network.pre_activations(point)):
+            block = self.layer[k]
+            _assign(block.z, z)
+            _assign(block.h, self.network.layers[k].activation(z))
+            _assign(block.sigma, (z > 0).astype(float))
+        _assign(self.outputs, self.network(point))
+
+    def stale_inputs(self) -> list[int]:
+        """Inputs that may now leave the box the block was built for, because bounds were widened: call `rebuild`."""
+        if self.activation_bounds is None:
+            return []
+        built = self.activation_bounds.box
+        lower, upper = wanted_box(self, self._request)
+        return [int(i) for i in np.flatnonzero((lower < built.lower) | (upper > built.upper))]
+
+    def print_stats(self, file: TextIO | None = None) -> None:
+        """Print the size of the block and the state of its neurons."""
+        bounds = self.activation_bounds
+        if bounds is None:
+            raise ModelError(f"{self.name} is not constructed yet; add it to a ConcreteModel first")
+        rows = sum(rows.neuron.size for encoding in self._encodings for rows in encoding.rows)
+        columns = sum(encoding.n_columns for encoding in self._encodings)
+        integers = sum(g.neuron.size for encoding in self._encodings for g in encoding.columns if g.integer)
+        nonzeros = sum(rows.matrix.nnz for encoding in self._encodings for rows in encoding.rows)
+        lines = [
+            f"{self.name}: {self.network!r}, formulation {self.formulation.name!r}",
+            f"  {columns} variables ({integers} binary), {rows} constraints, {nonzeros} nonzeros",
+            bounds.summary(),
+        ]
+        stale = self.stale_inputs()
+        if stale:
+            lines.append(f"  inputs {stale} have wider bounds than the block was built for: call rebuild()")
+        print("\n".join(lines), file=file or sys.stdout)
+
+
+def write_layer(
+    block: Any, encoding: Encoding, carry: Sequence[Any], outputs: Sequence[Any] | None = None
+) -> list[Any]:
+    """Write one encoding as Pyomo components of `block`; return the variables that carry the layer's outputs.
+
+    `carry`: the layer's inputs as variables; `outputs`: variables to use for h instead of making them.
+    """
+    column_of = {int(c): j for j, c in enumerate(encoding.output) if c != ZERO}
+    variables = list(carry)
+    for group in encoding.columns:
+        first = len(variables)
+        taken = {} if outputs is None else {i: outputs[column_of[first + i]] for i in _carried(group, first, column_of)}
+        variables += _write_columns(block, group, taken)
+    dead = np.flatnonzero(encoding.output == ZERO).tolist()
+    carried = {j: variables[c] for c, j in column_of.items()} | _write_zeros(block, dead, outputs)
+    block.h = pyo.Reference({j: carried[j] for j in sorted(carried)}, ctype=pyo.Var)
+    for rows in encoding.rows:
+        _write_rows(block, rows, variables)
+    return list(block.h.values())
+
+
+def _carried(group: Columns, first: int, column_of: Mapping[int, int]) -> list[int]:
+    return [i for i in range(group.neuron.size) if first + i in column_of]
+
+
+def _write_columns(block: Any, group: Columns, taken: Mapping[int, Any]) -> list[Any]:
+    """One group of columns as a variable; `taken[i]` is used for column i where it is given.
+
+    Post-activations of unstable neurons are the variable `relu`, because `h` refers to those and to z together.
+    """
+    neurons = group.neuron.tolist()
+    ends = {j: (low, high) for j, low, high in zip(neurons, group.lower.tolist(), group.upper.tolist(), strict=True)}
+    own = [j for i, j in enumerate(neurons) if i not in taken]
+    made = pyo.Var(own, domain=pyo.Binary if group.integer else pyo.Reals, bounds=lambda _, j: ends[j])
+    name = "relu" if group.name == "h" else group.name
+    block.add_component(f"{name}_own" if taken else name, made)
+    if not taken:
+        return list(made.values())
+    variables = [taken[i] if i in taken else made[j] for i, j in enumerate(neurons)]
+    block.add_component(name, pyo.Reference(dict(zip(neurons, variables, strict=True)), ctype=pyo.Var))
+    if group.name == "h":  # the formulation needs 0 <= h; a variable of the user's need not say so itself
+        block.relu_range = pyo.Constraint([neurons[i] for i in taken])
+        for i, variable in taken.items():
+            block.relu_range[neurons[i]] = (ends[neurons[i]][0], variable, ends[neurons[i]][1])
+    return variables
+
+
+def _write_zeros(block: Any, dead: list[int], outputs: Sequence[Any] | None) -> dict[int, Any]:
+    """h[j] = 0 for neurons that are 0 everywhere: a fixed variable, or a constraint on the given output."""
+    if outputs is None:
+        block.zero = pyo.Var(dead, bounds=(0.0, 0.0), initialize=0.0)
+        block.zero.fix(0.0)
+        return dict(block.zero.items())
+    block.zero_output = pyo.Constraint(dead)
+    for j in dead:
+        block.zero_output[j] = (outputs[j], 0.0)
+    return {j: outputs[j] for j in dead}
+
+
+def _write_rows(block: Any, rows: Rows, variables: Sequence[Any]) -> None:
+    """A group of rows as an indexed constraint of linear expressions."""
+    constraint = pyo.Constraint(rows.neuron.tolist())
+    block.add_component(rows.name, constraint)
+    data, columns = rows.matrix.data.tolist(), rows.matrix.indices.tolist()
+    starts = rows.matrix.indptr.tolist()
+    ends = zip(rows.lower.tolist(), rows.upper.tolist(), strict=True)
+    for i, (j, (low, high)) in enumerate(zip(rows.neuron.tolist(), ends, strict=True)):
+        part = slice(starts[i], starts[i + 1])
+        body = LinearExpression(linear_coefs=data[part], linear_vars=[variables[c] for c in columns[part]])
+        if low == high:
+            constraint[j] = (body, low)
+        else:
+            constraint[j] = (None if low == -np.inf else low, body, None if high == np.inf else high)
+
+
+def _assign(variables: Any, values: Floats) -> None:
+    for j, variable in variables.items():
+        if not variable.fixed:
+            variable.set_value(float(values[j]), skip_validation=True)

@@ -1,0 +1,197 @@
+"""A whole Pyomo model with ReLUBlocks as one `MatrixModel`, and its points back.
+
+The rows of a ReLUBlock come from its encodings as arrays; everything else in the model goes through Pyomo's own
+standard-form compiler. Bounds, fixing, domains and deactivated rows are read from the model as it is now, in the blocks too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+from pyomo.common.errors import InfeasibleConstraintException, PyomoException
+from pyomo.repn.plugins.standard_form import LinearStandardFormCompiler
+from scipy import sparse
+
+from .block import ReLUBlock
+from .domain import Floats
+from .encoding import Ints
+from .errors import ModelError
+from .milp import MatrixModel, ModelBuilder
+from .network import Bools
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledModel:
+    """`matrix` and, column by column, the Pyomo `variables` it was made from; `blocks` are its ReLUBlocks.
+
+    `objective` is the Pyomo objective, None where the model has none. `contradiction` names a constraint without
+    variables that cannot hold, None where there is none.
+    """
+
+    matrix: MatrixModel
+    variables: list[Any]
+    blocks: list[ReLUBlock]
+    objective: Any
+    contradiction: str | None
+
+    def load(self, x: Floats) -> None:
+        """Write the point x (n_columns,) into the variables; whole ones are rounded, fixed ones left alone."""
+        values = np.where(self.matrix.integer, np.round(x), x).tolist()
+        for variable, value in zip(self.variables, values, strict=True):
+            if not variable.fixed:
+                variable.set_value(value, skip_validation=True)
+                variable.stale = False
+
+    def values(self) -> tuple[Ints, Floats]:
+        """(columns, values) of the variables that have a value now."""
+        pairs = [(i, v.value) for i, v in enumerate(self.variables) if v.value is not None]
+        columns, values = zip(*pairs, strict=True) if pairs else ((), ())
+        return np.array(columns, dtype=np.int64), np.array(values, dtype=np.float64)
+
+
+def compile_model(model: Any) -> CompiledModel:
+    """The model as arrays.
+
+    Raises `ModelError` for nonlinear parts, for active components that are no linear constraints (SOS sets,
+    disjunctions: transform them first), for more than one objective, and for ReLUBlocks whose inputs may now leave
+    the box they were built for.
+    """
+    blocks = _blocks(model)
+    for block in blocks:
+        stale = block.stale_inputs()
+        if stale:
+            raise ModelError(
+                f"{block.name}: the bounds of input {stale[0]} are wider than when the block was built, so that its "
+                f"activation bounds no longer hold; call {block.name}.rebuild()"
+            )
+    objectives = list(model.component_data_objects(pyo.Objective, active=True, descend_into=True))
+    if len(objectives) > 1:
+        names = ", ".join(objective.name for objective in objectives)
+        raise ModelError(f"the model has {len(objectives)} active objectives ({names}); deactivate all but one")
+    masks = [_row_masks(block) for block in blocks]
+    contradiction, standard = None, None
+    with _without_rows(blocks):
+        try:
+            standard = LinearStandardFormCompiler().write(model, mixed_form=True, set_sense=None)
+        except InfeasibleConstraintException as error:
+            contradiction = str(error)
+        except (PyomoException, ValueError) as error:
+            raise ModelError(f"the model is not linear: {error}") from error
+    variables: list[Any] = [] if standard is None else list(standard.columns)
+    column_of = {id(variable): i for i, variable in enumerate(variables)}
+    for block in blocks:
+        for variable in _block_variables(block):
+            if id(variable) not in column_of:
+                column_of[id(variable)] = len(variables)
+                variables.append(variable)
+    builder = ModelBuilder()
+    builder.add_columns(*_domains(variables))
+    if standard is not None:
+        _add_standard_rows(builder, standard)
+    for block, mask in zip(blocks, masks, strict=True):
+        _add_block(builder, block, column_of, mask)
+    c, offset, maximize = np.zeros(builder.n_columns), 0.0, False
+    if objectives and standard is not None:
+        costs = standard.c.toarray()[0]
+        c[: costs.size], offset = costs, float(standard.c_offset[0])
+        maximize = objectives[0].sense == pyo.maximize
+    objective = objectives[0] if objectives else None
+    return CompiledModel(builder.model(c, offset, maximize=maximize), variables, blocks, objective, contradiction)
+
+
+def _blocks(model: Any) -> list[ReLUBlock]:
+    below = model.component_data_objects(pyo.Block, active=True, descend_into=True)
+    return [block for block in [model, *below] if isinstance(block, ReLUBlock)]
+
+
+def _own_rows(block: ReLUBlock) -> Iterator[tuple[int, str, Any]]:
+    for k, encoding in enumerate(block._encodings):
+        for rows in encoding.rows:
+            yield k, rows.name, block.layer[k].component(rows.name)
+
+
+def _row_masks(block: ReLUBlock) -> list[dict[str, Bools]]:
+    """Which rows of the block are active, by layer and group."""
+    masks: list[dict[str, Bools]] = [{} for _ in block._encodings]
+    for k, name, constraint in _own_rows(block):
+        whole = constraint.active and block.layer[k].active and block.layer.active
+        masks[k][name] = np.array([whole and row.active for row in constraint.values()], dtype=bool)
+    return masks
+
+
+@contextmanager
+def _without_rows(blocks: list[ReLUBlock]) -> Iterator[None]:
+    """Hide the blocks' own rows from Pyomo's compiler, and put every flag back as it was."""
+    hidden = [constraint for block in blocks for _, _, constraint in _own_rows(block) if constraint.active]
+    inactive = [row for constraint in hidden for row in constraint.values() if not row.active]
+    try:
+        for constraint in hidden:
+            constraint.deactivate()
+        yield
+    finally:
+        for constraint in hidden:
+            constraint.activate()
+        for row in inactive:
+            row.deactivate()
+
+
+def _block_variables(block: ReLUBlock) -> Iterator[Any]:
+    yield from block.inputs.values()
+    yield from block.outputs.values()
+    for k, encoding in enumerate(block._encodings):
+        for group in encoding.columns:
+            yield from _group(block, k, group.name).values()
+
+
+def _group(block: ReLUBlock, k: int, name: str) -> Any:
+    return block.layer[k].component("relu" if name == "h" else name)
+
+
+def _domains(variables: list[Any]) -> tuple[Floats, Floats, Bools]:
+    """Lower and upper ends and integrality of every variable; a fixed one has its value as both ends."""
+    lower, upper = np.full(len(variables), -np.inf), np.full(len(variables), np.inf)
+    integer = np.zeros(len(variables), dtype=bool)
+    for i, variable in enumerate(variables):
+        low, high = (variable.value, variable.value) if variable.fixed else variable.bounds
+        lower[i] = -np.inf if low is None else low
+        upper[i] = np.inf if high is None else high
+        if not variable.is_continuous():
+            if not variable.is_integer():
+                raise ModelError(
+                    f"{variable.name}: its domain {variable.domain} is neither continuous nor whole numbers"
+                )
+            integer[i] = True
+    return lower, upper, integer
+
+
+def _add_standard_rows(builder: ModelBuilder, standard: Any) -> None:
+    rows = sparse.csr_array(standard.A)
+    kind = np.array([row.bound_type for row in standard.rows], dtype=int)
+    rhs = np.asarray(standard.rhs, dtype=np.float64)
+    lower, upper = np.where(kind == 1, -np.inf, rhs), np.where(kind == -1, np.inf, rhs)
+    builder.add_rows(rows, np.arange(rows.shape[1]), lower, upper)
+
+
+def _add_block(
+    builder: ModelBuilder, block: ReLUBlock, column_of: dict[int, int], masks: list[dict[str, Bools]]
+) -> None:
+    def columns(variables: Any) -> Ints:
+        return np.array([column_of[id(variable)] for variable in variables], dtype=np.int64)
+
+    groups = [
+        {group.name: columns(_group(block, k, group.name).values()) for group in encoding.columns}
+        for k, encoding in enumerate(block._encodings)
+    ]
+    builder.add_network(
+        block.network,
+        block._encodings,
+        columns(block.inputs.values()),
+        groups=groups,
+        outputs=columns(block.outputs.values()),
+        keep_row=masks,
+    )

@@ -1,0 +1,247 @@
+"""A mixed-integer linear model as arrays, with the networks in it known by their columns.
+
+    min or max  c x + offset   where   row_lower <= A x <= row_upper,   lower <= x <= upper,   x_j whole for integer j
+
+`ModelBuilder` stacks columns, rows and encoded networks; `network_model` is the model of one network over its box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import sparse
+
+from .bounds import Bounds
+from .domain import Floats
+from .encoding import ZERO, Encoding, Formulation, Ints, encode_network
+from .errors import ShapeError
+from .network import Bools, Network
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedNetwork:
+    """Where a network's columns stand in a model.
+
+    `inputs` (n_in,) and `outputs` (n_out,) are columns of the model; `groups[k]` maps a group's name ("z", "h",
+    "sigma", ...) to its columns in layer k, in the order of that group's neurons in `encodings[k]`. An output that is
+    0 everywhere and has no column is `ZERO`.
+    """
+
+    network: Network
+    encodings: tuple[Encoding, ...]
+    inputs: Ints
+    outputs: Ints
+    groups: tuple[dict[str, Ints], ...]
+
+    def point(self, x: Floats) -> tuple[Ints, Floats]:
+        """(columns, values) that the network takes at the input x: inputs, z, h and binaries of every layer.
+
+        Only the groups that every formulation shares are given: z, h and sigma.
+        """
+        columns, values = [self.inputs], [np.asarray(x, dtype=np.float64)]
+        zs = self.network.pre_activations(x)
+        for z, layer, encoding, groups in zip(zs, self.network.layers, self.encodings, self.groups, strict=True):
+            given = {"z": z, "h": layer.activation(z), "sigma": (z > 0).astype(float)}
+            for group in encoding.columns:
+                if group.name in given:
+                    columns.append(groups[group.name])
+                    values.append(given[group.name][group.neuron])
+        return np.concatenate(columns), np.concatenate(values)
+
+    def error(self, x: Floats) -> float:
+        """max_j |y_j - f_j(x)| / (1 + |f(x)|_inf) between a model's point x and the network itself."""
+        truth = self.network(x[self.inputs])
+        given = np.where(self.outputs == ZERO, 0.0, x[self.outputs])
+        return float(np.abs(given - truth).max() / (1.0 + np.abs(truth).max()))
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixModel:
+    """The model as arrays. `c`, `lower`, `upper`, `integer` have one entry a column; `A` is CSR; ends may be infinite."""
+
+    c: Floats
+    offset: float
+    maximize: bool
+    A: Any  # scipy.sparse.csr_array (rows, columns)
+    row_lower: Floats
+    row_upper: Floats
+    lower: Floats
+    upper: Floats
+    integer: Bools
+    networks: tuple[EmbeddedNetwork, ...] = ()
+
+    @property
+    def n_columns(self) -> int:
+        return int(self.c.size)
+
+    @property
+    def n_rows(self) -> int:
+        return int(self.row_lower.size)
+
+    def value(self, x: Floats) -> float:
+        """The objective at x."""
+        return float(self.c @ x + self.offset)
+
+    def relax(self) -> MatrixModel:
+        """The same model without integrality."""
+        return replace(self, integer=np.zeros_like(self.integer))
+
+    def fix(self, columns: Ints, values: Floats) -> MatrixModel:
+        """The same model with some columns fixed."""
+        lower, upper = self.lower.copy(), self.upper.copy()
+        lower[columns] = upper[columns] = values
+        return replace(self, lower=lower, upper=upper)
+
+    def with_objective(self, columns: Ints, coefficients: ArrayLike, *, maximize: bool) -> MatrixModel:
+        """The same model with another objective."""
+        c = np.zeros(self.n_columns)
+        np.add.at(c, columns, np.asarray(coefficients, dtype=np.float64))
+        return replace(self, c=c, offset=0.0, maximize=maximize)
+
+    def violation(self, x: Floats) -> float:
+        """The largest violation of a row, a bound or integrality at x."""
+        activity = self.A @ x
+        gaps = [self.row_lower - activity, activity - self.row_upper, self.lower - x, x - self.upper]
+        gaps.append(np.abs(x - np.round(x))[self.integer])
+        return max((float(gap.max()) for gap in gaps if gap.size), default=0.0)
+
+
+class ModelBuilder:
+    """Collects columns and rows; `add_network` adds the encodings of a network on given columns."""
+
+    def __init__(self) -> None:
+        self.lower: list[Floats] = []
+        self.upper: list[Floats] = []
+        self.integer: list[Bools] = []
+        self.n_columns = 0
+        self._data: list[Floats] = []
+        self._indices: list[Ints] = []
+        self._counts: list[Ints] = []
+        self._row_lower: list[Floats] = []
+        self._row_upper: list[Floats] = []
+        self._networks: list[EmbeddedNetwork] = []
+        self._tighter: list[tuple[Ints, Floats, Floats]] = []
+
+    def add_columns(self, lower: Floats, upper: Floats, integer: bool | Bools = False) -> Ints:
+        """Add columns and return their numbers."""
+        self.lower.append(np.asarray(lower, dtype=np.float64))
+        self.upper.append(np.asarray(upper, dtype=np.float64))
+        self.integer.append(np.broadcast_to(np.asarray(integer, dtype=bool), np.shape(lower)))
+        first, self.n_columns = self.n_columns, self.n_columns + len(lower)
+        return np.arange(first, self.n_columns)
+
+    def tighten(self, columns: Ints, lower: Floats, upper: Floats) -> None:
+        """Intersect the bounds of columns that are there already."""
+        self._tighter.append((columns, lower, upper))
+
+    def add_rows(self, matrix: Any, columns: Ints, lower: Floats, upper: Floats) -> None:
+        """Add the rows of a CSR matrix whose column i is the model's column `columns[i]` (`ZERO`: left out)."""
+        indices, data, counts = columns[matrix.indices], matrix.data, np.diff(matrix.indptr)
+        keep = indices != ZERO
+        if not keep.all():
+            rows = np.repeat(np.arange(counts.size), counts)[keep]
+            indices, data, counts = indices[keep], data[keep], np.bincount(rows, minlength=counts.size)
+        self._indices.append(indices)
+        self._data.append(data)
+        self._counts.append(counts)
+        self._row_lower.append(np.asarray(lower, dtype=np.float64))
+        self._row_upper.append(np.asarray(upper, dtype=np.float64))
+
+    def add_network(
+        self,
+        network: Network,
+        encodings: Sequence[Encoding],
+        inputs: Ints,
+        *,
+        groups: Sequence[dict[str, Ints]] | None = None,
+        outputs: Ints | None = None,
+        keep_row: Sequence[dict[str, Bools]] | None = None,
+    ) -> EmbeddedNetwork:
+        """Add every layer's columns and rows; return where they stand.
+
+        `groups` names columns that exist already, by layer and group; `outputs` columns that carry the outputs where
+        those exist; `keep_row` masks of the rows to write, by layer and group of rows. Without them all are made here.
+        """
+        carry, all_groups = inputs, []
+        for k, encoding in enumerate(encodings):
+            if groups is None:
+                own = [self.add_columns(g.lower, g.upper, g.integer) for g in encoding.columns]
+            else:
+                own = [groups[k][g.name] for g in encoding.columns]
+                for g, at in zip(encoding.columns, own, strict=True):
+                    self.tighten(at, g.lower, g.upper)
+            columns = np.concatenate([carry, *own])
+            for rows in encoding.rows:
+                mask = None if keep_row is None else keep_row[k][rows.name]
+                if mask is None or mask.all():
+                    self.add_rows(rows.matrix, columns, rows.lower, rows.upper)
+                else:
+                    self.add_rows(rows.matrix[mask], columns, rows.lower[mask], rows.upper[mask])
+            carry = np.where(encoding.output == ZERO, ZERO, columns[encoding.output])
+            all_groups.append({g.name: at for g, at in zip(encoding.columns, own, strict=True)})
+        if outputs is not None:
+            dead = np.flatnonzero((carry == ZERO) & (outputs != ZERO))
+            self.tighten(outputs[dead], np.zeros(dead.size), np.zeros(dead.size))
+            carry = outputs
+        embedded = EmbeddedNetwork(network, tuple(encodings), inputs, carry, tuple(all_groups))
+        self._networks.append(embedded)
+        return embedded
+
+    def model(self, c: Floats | None = None, offset: float = 0.0, *, maximize: bool = False) -> MatrixModel:
+        """The finished model."""
+        lower, upper = (np.concatenate([*ends, np.empty(0)]) for ends in (self.lower, self.upper))
+        for columns, low, high in self._tighter:
+            np.maximum.at(lower, columns, low)
+            np.minimum.at(upper, columns, high)
+        counts = np.concatenate([np.zeros(1, dtype=np.int64), *self._counts])
+        data = np.concatenate([*self._data, np.empty(0)])
+        indices = np.concatenate([*self._indices, np.empty(0, dtype=np.int64)])
+        A = sparse.csr_array((data, indices, np.cumsum(counts)), shape=(counts.size - 1, self.n_columns))
+        A.sum_duplicates()
+        return MatrixModel(
+            c=np.zeros(self.n_columns) if c is None else c,
+            offset=offset,
+            maximize=maximize,
+            A=A,
+            row_lower=np.concatenate([*self._row_lower, np.empty(0)]),
+            row_upper=np.concatenate([*self._row_upper, np.empty(0)]),
+            lower=lower,
+            upper=upper,
+            integer=np.concatenate([*self.integer, np.empty(0, dtype=bool)]),
+            networks=tuple(self._networks),
+        )
+
+
+def network_model(
+    network: Network,
+    bounds: Bounds,
+    formulation: Formulation,
+    *,
+    objective: ArrayLike | None = None,
+    maximize: bool = True,
+) -> MatrixModel:
+    """The model of one network over the box of `bounds`: max or min objective . f(x); no objective is 0.
+
+    >>> from omlt_ext import Box, Layer, Network, tighten_bounds
+    >>> from omlt_ext.formulations import BigM
+    >>> network = Network([Layer([[1.0, -1.0]], [0.0], relu=True), Layer([[2.0]], [1.0], relu=False)])
+    >>> bounds = tighten_bounds(network, Box([0, 0], [1, 1]), effort="interval")
+    >>> model = network_model(network, bounds, BigM(), objective=[1.0])
+    >>> model.n_columns, model.n_rows, int(model.integer.sum())
+    (6, 5, 1)
+    """
+    builder = ModelBuilder()
+    inputs = builder.add_columns(bounds.box.lower, bounds.box.upper)
+    embedded = builder.add_network(network, encode_network(network, bounds, formulation), inputs)
+    c = np.zeros(builder.n_columns)
+    if objective is not None:
+        weights = np.asarray(objective, dtype=np.float64)
+        if weights.shape != (network.n_outputs,):
+            raise ShapeError(f"objective has shape {weights.shape}; it weighs the {network.n_outputs} outputs")
+        present = embedded.outputs != ZERO
+        np.add.at(c, embedded.outputs[present], weights[present])
+    return builder.model(c, maximize=maximize)

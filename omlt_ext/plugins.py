@@ -1,0 +1,48 @@
+"""Components found by name: through entry points, so that another package can add one without touching this one."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from .encoding import Formulation
+from .errors import FormulationError, OmltExtError
+
+FORMULATIONS = "omlt_ext.formulations"
+HEURISTICS = "omlt_ext.heuristics"
+
+
+@cache
+def names(group: str) -> tuple[str, ...]:
+    """The names that installed packages register in an entry-point group."""
+    return tuple(sorted({point.name for point in entry_points(group=group)}))
+
+
+def load(group: str, name: str) -> Any:
+    """The object that a package registered as `name` in `group`; `OmltExtError` lists the names there are."""
+    found = [point for point in entry_points(group=group) if point.name == name]
+    if not found:
+        raise OmltExtError(f"no {name!r} in the group {group!r}; installed: {', '.join(names(group)) or 'none'}")
+    return found[0].load()
+
+
+def formulation(choice: str | Formulation) -> Formulation:
+    """A formulation by name ("bigm") or the object itself.
+
+    >>> formulation("bigm")
+    BigM()
+    >>> formulation("hexagon")
+    Traceback (most recent call last):
+    ...
+    omlt_ext.errors.FormulationError: no formulation named 'hexagon'; installed: bigm
+    """
+    if not isinstance(choice, str):
+        if not callable(getattr(choice, "encode", None)) or isinstance(choice, type):
+            raise FormulationError(f"{choice!r} is no formulation: it needs a method encode(layer, bounds)")
+        return choice
+    if choice not in names(FORMULATIONS):
+        known = ", ".join(names(FORMULATIONS)) or "none"
+        raise FormulationError(f"no formulation named {choice!r}; installed: {known}")
+    made: Formulation = load(FORMULATIONS, choice)()
+    return made

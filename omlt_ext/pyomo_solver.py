@@ -1,0 +1,269 @@
+"""SolverFactory("omlt_ext.highs"): a Pyomo model with networks in it, solved by HiGHS through arrays and checked.
+
+The solve starts from a feasible point that a forward pass gives, and what it ends with is held against the networks.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+from pyomo.common.collections import Bunch
+from pyomo.opt import SolverResults, SolverStatus, TerminationCondition
+
+from .bridge import CompiledModel, compile_model
+from .domain import Floats
+from .milp import MatrixModel
+from .solvers.highs import HighsSolver, SolveResult
+
+logger = logging.getLogger("omlt_ext")
+
+CHECK_TOLERANCE = 1e-5
+START_SECONDS = 10.0
+
+_TERMINATION = {
+    "optimal": TerminationCondition.optimal,
+    "infeasible": TerminationCondition.infeasible,
+    "unbounded": TerminationCondition.unbounded,
+    "infeasible_or_unbounded": TerminationCondition.infeasibleOrUnbounded,
+    "time_limit": TerminationCondition.maxTimeLimit,
+    "limit": TerminationCondition.other,
+    "interrupted": TerminationCondition.userInterrupt,
+}
+
+
+@dataclass(frozen=True)
+class CheckedPoint:
+    """A point of the model, its objective value, and its largest difference from a network (`EmbeddedNetwork.error`)."""
+
+    x: Floats
+    value: float
+    error: float
+
+
+@pyo.SolverFactory.register(
+    "omlt_ext.highs", doc="HiGHS through arrays, for models with ReLUBlocks; solutions are checked"
+)
+class NetworkHighs:
+    """`SolverFactory("omlt_ext.highs").solve(model)`: any mixed-integer linear Pyomo model, with or without networks.
+
+    Keywords of `solve` (and of the constructor, as defaults): `time_limit` in seconds; `gap`, relative (HiGHS's 1e-4
+    by default); `tee` prints HiGHS's log; `warmstart` (default True) starts from the variables' values where they
+    have some, and else from a forward pass; `load_solutions`; `check_tolerance`; `options`, a dict of HiGHS's own
+    options. An unknown keyword raises `TypeError`, an unknown option `SolverError`.
+
+    The solution is compared with every network: |y - f(x)|_inf <= check_tolerance (1 + |f(x)|_inf). Where it is not
+    within that, HiGHS solves again with the binaries fixed to the networks' own pattern at that point; if that does
+    not help either, the status is `warning`, the message says by how much, and the same is logged.
+    The results object has HiGHS's *dual* bound as the problem's other bound.
+
+    Raises `ModelError` for models that are not mixed-integer linear.
+    """
+
+    def __init__(self, **defaults: Any) -> None:
+        defaults.pop("type", None)
+        self.options = Bunch()
+        for name, value in (defaults.pop("options", None) or {}).items():
+            self.options[name] = value
+        self._defaults = {**_DEFAULTS, **_known(defaults)}
+
+    def available(self, exception_flag: bool = True) -> bool:
+        return True
+
+    def license_is_valid(self) -> bool:
+        return True
+
+    def version(self) -> tuple[int, ...]:
+        import highspy
+
+        highs = highspy.Highs()
+        return highs.versionMajor(), highs.versionMinor(), highs.versionPatch()
+
+    def warm_start_capable(self) -> bool:
+        return True
+
+    def __enter__(self) -> NetworkHighs:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return None
+
+    def solve(self, model: Any, *, options: Mapping[str, object] | None = None, **keywords: Any) -> SolverResults:
+        """Solve `model`, load the best point into its variables and return Pyomo's results object."""
+        settings = {**self._defaults, **_known(keywords)}
+        begin = time.perf_counter()
+        compiled = compile_model(model)
+        if compiled.contradiction is not None:
+            result = SolveResult("infeasible", None, None, None, 0, 0.0)
+            return _results(compiled, result, None, settings, time.perf_counter() - begin)
+        solver_options = {**self.options, **(options or {})}
+        limit = settings["time_limit"]
+        deadline = None if limit is None else begin + float(limit)
+        solver = HighsSolver(compiled.matrix, solver_options, log=bool(settings["tee"]))
+        if settings["warmstart"] and compiled.matrix.integer.any():
+            start = find_start(compiled, deadline)
+            if start is not None:
+                solver.start_from(np.arange(start.size), start)
+        result = solver.solve(time_limit=_left(deadline), gap=settings["gap"])
+        point = None if result.x is None else check_point(compiled.matrix, result.x, settings["check_tolerance"])
+        if point is not None and settings["load_solutions"]:
+            compiled.load(point.x)
+        return _results(compiled, result, point, settings, time.perf_counter() - begin)
+
+
+_DEFAULTS: dict[str, Any] = {
+    "time_limit": None,
+    "gap": None,
+    "tee": False,
+    "warmstart": True,
+    "load_solutions": True,
+    "check_tolerance": CHECK_TOLERANCE,
+}
+
+
+def _known(keywords: dict[str, Any]) -> dict[str, Any]:
+    keywords = {("time_limit" if name == "timelimit" else name): value for name, value in keywords.items()}
+    unknown = set(keywords) - set(_DEFAULTS)
+    if unknown:
+        raise TypeError(
+            f"omlt_ext.highs: unknown keyword {sorted(unknown)[0]!r}; known: {', '.join(_DEFAULTS)}, options"
+        )
+    return keywords
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.perf_counter())
+
+
+def find_start(compiled: CompiledModel, deadline: float | None = None) -> Floats | None:
+    """A feasible point: the model with every network held to its pattern at a candidate input, solved by HiGHS.
+
+    Candidates: the variables' current values, the LP relaxation's point, the middle of the box. None where none of
+    these patterns admits a point. With all binaries of the networks fixed only the user's own stay to be decided.
+    """
+    matrix = compiled.matrix
+    if not matrix.networks:
+        columns, values = compiled.values()
+        return _complete(matrix, columns, values, deadline) if columns.size else None
+    for candidate in _candidates(compiled, deadline):
+        columns, values = pattern_columns(matrix, candidate)
+        point = _complete(matrix, columns, values, deadline)
+        if point is not None:
+            return point
+    return None
+
+
+def _candidates(compiled: CompiledModel, deadline: float | None) -> Iterator[Floats]:
+    matrix = compiled.matrix
+    low, high = np.maximum(matrix.lower, -1e6), np.minimum(matrix.upper, 1e6)
+    middle = 0.5 * (low + high)
+    columns, values = compiled.values()
+    inputs = np.concatenate([network.inputs for network in matrix.networks])
+    if np.isin(inputs, columns).all():
+        current = middle.copy()
+        current[columns] = values
+        yield current
+    relaxed = HighsSolver(matrix.relax()).solve(time_limit=_left(deadline))
+    if relaxed.x is not None:
+        yield relaxed.x
+    yield middle
+
+
+def pattern_columns(matrix: MatrixModel, x: Floats) -> tuple[np.ndarray[Any, Any], Floats]:
+    """(columns, values) of the networks' binaries in their own patterns at the inputs in x."""
+    columns, values = [np.empty(0, dtype=np.int64)], [np.empty(0)]
+    for network in matrix.networks:
+        low, high = matrix.lower[network.inputs], matrix.upper[network.inputs]
+        at, what = network.point(np.clip(x[network.inputs], low, high))
+        whole = matrix.integer[at] & ~np.isin(at, network.inputs)
+        columns.append(at[whole])
+        values.append(what[whole])
+    return np.concatenate(columns), np.concatenate(values)
+
+
+def _complete(
+    matrix: MatrixModel, columns: np.ndarray[Any, Any], values: Floats, deadline: float | None
+) -> Floats | None:
+    """The best feasible point with the integer ones among `columns` fixed, None where there is none in time."""
+    whole = matrix.integer[columns]
+    limit = START_SECONDS if deadline is None else min(START_SECONDS, 0.2 * (_left(deadline) or 0.0))
+    fixed = matrix.fix(columns[whole], np.round(values[whole]))
+    return HighsSolver(fixed).solve(time_limit=limit, gap=1e-2).x
+
+
+def check_point(matrix: MatrixModel, x: Floats, tolerance: float) -> CheckedPoint:
+    """Hold x against the networks; where it differs by more than `tolerance`, settle it by an LP on the pattern.
+
+    That LP has every integer column fixed: the networks' binaries to the pattern at x, the others to their rounding.
+    """
+    point = CheckedPoint(x, matrix.value(x), _error(matrix, x))
+    if point.error <= tolerance:
+        return point
+    whole = np.flatnonzero(matrix.integer)
+    rounded = x.copy()
+    rounded[whole] = np.round(x[whole])
+    columns, values = pattern_columns(matrix, x)
+    rounded[columns] = values
+    settled = HighsSolver(matrix.fix(whole, rounded[whole]).relax(), {"primal_feasibility_tolerance": 1e-9}).solve()
+    if settled.x is None:
+        return point
+    error = _error(matrix, settled.x)
+    return CheckedPoint(settled.x, matrix.value(settled.x), error) if error < point.error else point
+
+
+def _error(matrix: MatrixModel, x: Floats) -> float:
+    return max((network.error(x) for network in matrix.networks), default=0.0)
+
+
+def _results(
+    compiled: CompiledModel,
+    result: SolveResult,
+    point: CheckedPoint | None,
+    settings: Mapping[str, Any],
+    seconds: float,
+) -> SolverResults:
+    """Pyomo's results object: the value of the point that is returned, HiGHS's dual bound, status and counts."""
+    matrix = compiled.matrix
+    if result.status == "optimal" and point is not None and result.bound is not None and point.x is not result.x:
+        # the settled point counts as optimal only where it still closes the gap to the dual bound
+        gap = abs(result.bound - point.value)
+        allowed = max(settings["gap"] or 1e-4, 1e-5) * max(1.0, abs(point.value))
+        result = result if gap <= allowed else replace(result, status="limit")
+    results = SolverResults()
+    problem, solver = results.problem, results.solver
+    problem.name = getattr(compiled.objective, "name", "feasibility")
+    problem.sense = pyo.maximize if matrix.maximize else pyo.minimize
+    problem.number_of_variables, problem.number_of_constraints = matrix.n_columns, matrix.n_rows
+    problem.number_of_binary_variables = int(matrix.integer.sum())
+    problem.number_of_nonzeros = int(matrix.A.nnz)
+    value = None if point is None else point.value
+    infinity = float("inf")
+    below, above = (value, result.bound) if matrix.maximize else (result.bound, value)
+    problem.lower_bound = -infinity if below is None else below
+    problem.upper_bound = infinity if above is None else above
+    problem.number_of_solutions = 0 if point is None else 1
+    solver.name = "omlt_ext.highs"
+    solver.termination_condition = _TERMINATION[result.status]
+    solver.status = {
+        "optimal": SolverStatus.ok,
+        "time_limit": SolverStatus.aborted if point is None else SolverStatus.ok,
+        "interrupted": SolverStatus.aborted,
+    }.get(result.status, SolverStatus.warning)
+    solver.wallclock_time = seconds
+    solver.message = f"{result.status.replace('_', ' ')} after {result.nodes} nodes"
+    if compiled.contradiction is not None:
+        solver.message = compiled.contradiction
+    if point is not None and point.error > settings["check_tolerance"]:
+        message = (
+            f"the solution differs from the network by {point.error:.3g} (relative), more than the tolerance "
+            f"{settings['check_tolerance']:.3g}; tighten HiGHS's mip_feasibility_tolerance or the bounds of the inputs"
+        )
+        solver.status, solver.message = SolverStatus.warning, message
+        solver.termination_condition = TerminationCondition.other
+        logger.warning(message)
+    return results

@@ -1,0 +1,165 @@
+"""HiGHS through arrays: one persistent, warm-started model; status, value, dual bound and point."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import highspy
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..domain import Floats
+from ..encoding import Ints
+from ..errors import SolverError
+from ..milp import MatrixModel
+
+_Status = highspy.HighsModelStatus
+_STATUS = {
+    _Status.kOptimal: "optimal",
+    _Status.kModelEmpty: "optimal",
+    _Status.kInfeasible: "infeasible",
+    _Status.kUnbounded: "unbounded",
+    _Status.kUnboundedOrInfeasible: "infeasible_or_unbounded",
+    _Status.kTimeLimit: "time_limit",
+    _Status.kIterationLimit: "limit",
+    _Status.kSolutionLimit: "limit",
+    _Status.kObjectiveBound: "limit",
+    _Status.kObjectiveTarget: "limit",
+    _Status.kMemoryLimit: "limit",
+    _Status.kInterrupt: "interrupted",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class SolveResult:
+    """What a solve ended with.
+
+    `status`: "optimal", "infeasible", "unbounded", "infeasible_or_unbounded", "time_limit", "limit" (another one) or
+    "interrupted". `x` and `value` are the best feasible point, None without one. `bound` is the solver's *dual* bound
+    on the optimum (not its incumbent), None where it has none.
+    """
+
+    status: str
+    x: Floats | None
+    value: float | None
+    bound: float | None
+    nodes: int
+    seconds: float
+
+
+class HighsSolver:
+    """One HiGHS model that lives across solves.
+
+    Change its objective, column bounds or integrality and solve again: HiGHS starts from the basis it has.
+    `options` are HiGHS's own; an unknown name or value raises `SolverError`.
+
+    >>> import numpy as np; from scipy import sparse
+    >>> free = dict(row_lower=np.array([-np.inf]), row_upper=np.array([1.5]), integer=np.array([True, True]))
+    >>> A = sparse.csr_array([[1.0, 1.0]])
+    >>> model = MatrixModel(c=np.array([1.0, 1.0]), offset=0.0, maximize=True, A=A, lower=np.zeros(2),
+    ...     upper=np.ones(2), **free)
+    >>> result = HighsSolver(model).solve()
+    >>> result.status, result.value, result.bound
+    ('optimal', 1.0, 1.0)
+    """
+
+    def __init__(self, model: MatrixModel, options: Mapping[str, object] | None = None, *, log: bool = False) -> None:
+        self.maximize = model.maximize
+        self._crossed = bool((model.lower > model.upper).any() or (model.row_lower > model.row_upper).any())
+        self._has_integers = bool(model.integer.any())
+        self._highs = highspy.Highs()
+        self.set_options({"output_flag": log})
+        self.set_options(options or {})
+        self._pass(model)
+
+    def set_options(self, options: Mapping[str, object]) -> None:
+        """Set HiGHS options by name."""
+        for name, value in options.items():
+            if self._highs.setOptionValue(name, value) == highspy.HighsStatus.kError:
+                raise SolverError(f"HiGHS refuses the option {name!r} = {value!r}; see its list of options")
+
+    def _pass(self, model: MatrixModel) -> None:
+        lp = highspy.HighsLp()
+        lp.num_col_, lp.num_row_ = model.n_columns, model.n_rows
+        lp.col_cost_ = model.c
+        lp.col_lower_, lp.col_upper_ = _ends(model.lower), _ends(model.upper)
+        lp.row_lower_, lp.row_upper_ = _ends(model.row_lower), _ends(model.row_upper)
+        lp.offset_ = model.offset
+        lp.sense_ = highspy.ObjSense.kMaximize if model.maximize else highspy.ObjSense.kMinimize
+        matrix = lp.a_matrix_
+        matrix.format_ = highspy.MatrixFormat.kRowwise
+        matrix.num_col_, matrix.num_row_ = model.n_columns, model.n_rows
+        matrix.start_, matrix.index_, matrix.value_ = model.A.indptr, model.A.indices, model.A.data
+        if self._has_integers:
+            whole, free = highspy.HighsVarType.kInteger, highspy.HighsVarType.kContinuous
+            lp.integrality_ = [whole if flag else free for flag in model.integer]
+        if self._highs.passModel(lp) == highspy.HighsStatus.kError and not self._crossed:
+            raise SolverError("HiGHS refuses the model; are there NaN or infinite coefficients in it?")
+
+    def set_objective(self, c: Floats, *, maximize: bool, offset: float = 0.0) -> None:
+        """Replace the objective."""
+        columns = np.arange(c.size, dtype=np.int32)
+        self._highs.changeColsCost(c.size, columns, c)
+        self._highs.changeObjectiveOffset(offset)
+        sense = highspy.ObjSense.kMaximize if maximize else highspy.ObjSense.kMinimize
+        self._highs.changeObjectiveSense(sense)
+        self.maximize = maximize
+
+    def set_bounds(self, columns: Ints, lower: ArrayLike, upper: ArrayLike) -> None:
+        """Replace the bounds of some columns."""
+        low, high = (np.broadcast_to(np.asarray(end, dtype=np.float64), columns.shape) for end in (lower, upper))
+        self._crossed = bool((low > high).any())
+        self._highs.changeColsBounds(columns.size, columns.astype(np.int32), _ends(low), _ends(high))
+
+    def start_from(self, columns: Ints, values: Floats) -> None:
+        """Give HiGHS a start: values for some columns; those it does not have it finds by a small solve."""
+        self._highs.setSolution(columns.size, columns.astype(np.int32), np.asarray(values, dtype=np.float64))
+
+    def solve(self, *, time_limit: float | None = None, gap: float | None = None) -> SolveResult:
+        """Solve; `time_limit` in seconds, `gap` relative. Ctrl-C ends the solve and keeps the best point so far."""
+        begin = time.perf_counter()
+        if self._crossed:
+            return SolveResult("infeasible", None, None, None, 0, 0.0)
+        limit = highspy.kHighsInf if time_limit is None else max(0.0, float(time_limit)) + self._highs.getRunTime()
+        self.set_options({"time_limit": limit} | ({} if gap is None else {"mip_rel_gap": float(gap)}))
+        interrupted = self._run()
+        model_status = self._highs.getModelStatus()
+        if model_status not in _STATUS:
+            raise SolverError(f"HiGHS failed: {self._highs.modelStatusToString(model_status)}")
+        status = "interrupted" if interrupted and model_status != _Status.kOptimal else _STATUS[model_status]
+        info = self._highs.getInfo()
+        x = value = bound = None
+        if info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible or status == "optimal":
+            x = np.array(self._highs.getSolution().col_value, dtype=np.float64)
+            value = float(info.objective_function_value)
+        if self._has_integers and status != "infeasible":
+            bound = float(info.mip_dual_bound)
+        elif status == "optimal":
+            bound = value
+        if bound is not None and not np.isfinite(bound):
+            bound = None
+        nodes = max(0, int(info.mip_node_count)) if self._has_integers else 0
+        return SolveResult(status, x, value, bound, nodes, time.perf_counter() - begin)
+
+    def _run(self) -> bool:
+        """Run HiGHS; True where Ctrl-C stopped it. Only the main thread receives Ctrl-C, so only it needs the watch."""
+        if not self._has_integers or threading.current_thread() is not threading.main_thread():
+            self._highs.run()
+            return False
+        self._highs.HandleUserInterrupt = True
+        self._highs.startSolve()
+        interrupted, done = False, False
+        while not done:
+            try:
+                done, _ = self._highs.wait(0.1)
+            except KeyboardInterrupt:
+                interrupted = True
+                self._highs.cancelSolve()
+        return interrupted
+
+
+def _ends(values: Floats) -> Floats:
+    return np.clip(values, -highspy.kHighsInf, highspy.kHighsInf)
