@@ -15,15 +15,15 @@ import numpy as np
 import pyomo.environ as pyo
 from numpy.typing import ArrayLike
 from pyomo.core.base.block import ScalarBlock
-from pyomo.core.expr import LinearExpression
 
 from .bounds import Bounds
 from .domain import Floats
-from .encoding import ZERO, Columns, Encoding, Formulation, Rows, encode_network
+from .encoding import ZERO, Columns, Encoding, Formulation, encode_network
 from .errors import ModelError, NetworkError, ShapeError
 from .inputs import Request, attach_inputs, attach_outputs, resolve_box, wanted_box
 from .network import Network
 from .plugins import formulation as find_formulation
+from .rows import write_rows
 from .tightening import tighten_bounds
 
 
@@ -104,9 +104,14 @@ class ReLUBlock(ScalarBlock):
         the same variables; what lies in `layer` is made anew, so write constraints of yours on it again. Where this
         raises, the block is left as it was.
         """
-        given = {"input_bounds": input_bounds, "bounds": bounds, "effort": effort}
-        request = replace(self._request, **{name: value for name, value in given.items() if value is not None})
-        request = replace(request, new_bounds=input_bounds is not None)
+        old = self._request
+        request = replace(
+            old,
+            input_bounds=old.input_bounds if input_bounds is None else input_bounds,
+            bounds=old.bounds if bounds is None else bounds,
+            effort=effort or old.effort,
+            new_bounds=input_bounds is not None,
+        )
         method = self.formulation if formulation is None else find_formulation(formulation)
         self._build(request, method)
 
@@ -202,7 +207,7 @@ def write_layer(
     carried = {j: variables[c] for c, j in column_of.items()} | _write_zeros(block, dead, outputs)
     block.h = pyo.Reference({j: carried[j] for j in sorted(carried)}, ctype=pyo.Var)
     for rows in encoding.rows:
-        _write_rows(block, rows, variables)
+        write_rows(block, rows, variables)
     return list(block.h.values())
 
 
@@ -242,22 +247,6 @@ def _write_zeros(block: Any, dead: list[int], outputs: Sequence[Any] | None) -> 
     for j in dead:
         block.zero_output[j] = (outputs[j], 0.0)
     return {j: outputs[j] for j in dead}
-
-
-def _write_rows(block: Any, rows: Rows, variables: Sequence[Any]) -> None:
-    """A group of rows as an indexed constraint of linear expressions."""
-    constraint = pyo.Constraint(rows.neuron.tolist())
-    block.add_component(rows.name, constraint)
-    data, columns = rows.matrix.data.tolist(), rows.matrix.indices.tolist()
-    starts = rows.matrix.indptr.tolist()
-    ends = zip(rows.lower.tolist(), rows.upper.tolist(), strict=True)
-    for i, (j, (low, high)) in enumerate(zip(rows.neuron.tolist(), ends, strict=True)):
-        part = slice(starts[i], starts[i + 1])
-        body = LinearExpression(linear_coefs=data[part], linear_vars=[variables[c] for c in columns[part]])
-        if low == high:
-            constraint[j] = (body, low)
-        else:
-            constraint[j] = (None if low == -np.inf else low, body, None if high == np.inf else high)
 
 
 def _assign(variables: Any, values: Floats) -> None:

@@ -1,7 +1,8 @@
 """A whole Pyomo model with ReLUBlocks as one `MatrixModel`, and its points back.
 
 The rows of a ReLUBlock come from its encodings as arrays; everything else in the model goes through Pyomo's own
-standard-form compiler. Bounds, fixing, domains and deactivated rows are read from the model as it is now, in the blocks too.
+standard-form compiler. Bounds, fixing, domains and deactivated rows are read from the model as it is now, in the
+blocks too.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .encoding import Ints
 from .errors import ModelError
 from .milp import MatrixModel, ModelBuilder
 from .network import Bools
+from .rows import RowData
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,35 +111,45 @@ def _blocks(model: Any) -> list[ReLUBlock]:
     return [block for block in [model, *below] if isinstance(block, ReLUBlock)]
 
 
-def _own_rows(block: ReLUBlock) -> Iterator[tuple[int, str, Any]]:
+def _own_rows(block: ReLUBlock) -> Iterator[tuple[int, str, Any, list[int]]]:
+    """(layer, group, its indexed constraint, its neurons) of every group of rows."""
     for k, encoding in enumerate(block._encodings):
         for rows in encoding.rows:
-            yield k, rows.name, block.layer[k].component(rows.name)
+            yield k, rows.name, block.layer[k].component(rows.name), rows.neuron.tolist()
 
 
 def _row_masks(block: ReLUBlock) -> list[dict[str, Bools]]:
-    """Which rows of the block are active, by layer and group."""
+    """Which rows of the block stand as they were encoded, by layer and group: active ones that nobody has rewritten."""
     masks: list[dict[str, Bools]] = [{} for _ in block._encodings]
-    for k, name, constraint in _own_rows(block):
+    for k, name, constraint, neurons in _own_rows(block):
         whole = constraint.active and block.layer[k].active and block.layer.active
-        masks[k][name] = np.array([whole and row.active for row in constraint.values()], dtype=bool)
+        masks[k][name] = np.array(
+            [j in constraint and whole and _untouched(constraint[j]) for j in neurons], dtype=bool
+        )
     return masks
+
+
+def _untouched(row: Any) -> bool:
+    return isinstance(row, RowData) and bool(row.active)
 
 
 @contextmanager
 def _without_rows(blocks: list[ReLUBlock]) -> Iterator[None]:
-    """Hide the blocks' own rows from Pyomo's compiler, and put every flag back as it was."""
-    hidden = [constraint for block in blocks for _, _, constraint in _own_rows(block) if constraint.active]
-    inactive = [row for constraint in hidden for row in constraint.values() if not row.active]
+    """Hide the blocks' own rows from Pyomo's compiler for a while."""
+    hidden = [
+        row
+        for block in blocks
+        for _, _, constraint, _ in _own_rows(block)
+        for row in constraint.values()
+        if _untouched(row)
+    ]
     try:
-        for constraint in hidden:
-            constraint.deactivate()
+        for row in hidden:
+            row.deactivate()
         yield
     finally:
-        for constraint in hidden:
-            constraint.activate()
-        for row in inactive:
-            row.deactivate()
+        for row in hidden:
+            row._active = True  # activate() would also activate a container that the user has deactivated
 
 
 def _block_variables(block: ReLUBlock) -> Iterator[Any]:

@@ -60,3 +60,7 @@ class ModelError(OmltExtError, ValueError):
 
 class SolverError(OmltExtError, RuntimeError):
     """A solver failed, or its answer disagrees with the network by more than the stated tolerance."""
+
+
+class OptionError(OmltExtError, ValueError):
+    """An argument, a weight of an objective or a setting has a value that it cannot have."""

@@ -19,7 +19,7 @@ from .network import Network
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What the user asked of a block. `inputs` and `outputs` stand in a tuple, so that Pyomo leaves them where they are.
+    """What the user asked of a block. `inputs` and `outputs` stand in tuples, so that Pyomo leaves them be.
 
     `new_bounds`: `input_bounds` were given to `rebuild` and replace the bounds of inputs that the block made itself.
     """
@@ -193,7 +193,7 @@ def _link(block: Any, kind: str, given: list[Any]) -> list[Any]:
     block.add_component(f"{kind}_link", linked)
     for i in others:
         linked[i] = made[i] - given[i] == 0.0
-    return [made[i] if i in made else member for i, member in enumerate(given)]
+    return [made.get(i, member) for i, member in enumerate(given)]
 
 
 def _set_bounds(variables: Any, ends: list[tuple[float, float]]) -> None:

@@ -61,7 +61,7 @@ class EmbeddedNetwork:
 
 @dataclass(frozen=True, eq=False)
 class MatrixModel:
-    """The model as arrays. `c`, `lower`, `upper`, `integer` have one entry a column; `A` is CSR; ends may be infinite."""
+    """The model as arrays: `c`, `lower`, `upper`, `integer` (columns,), `A` CSR (rows, columns)."""
 
     c: Floats
     offset: float

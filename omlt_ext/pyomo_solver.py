@@ -39,7 +39,7 @@ _TERMINATION = {
 
 @dataclass(frozen=True)
 class CheckedPoint:
-    """A point of the model, its objective value, and its largest difference from a network (`EmbeddedNetwork.error`)."""
+    """A point of the model, its objective, and its largest difference from a network (`EmbeddedNetwork.error`)."""
 
     x: Floats
     value: float

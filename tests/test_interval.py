@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from omlt_ext import Bounds, BoundsError, Box, Layer, Network
-from omlt_ext.errors import ShapeError
+from omlt_ext import Bounds, Box, Layer, Network
+from omlt_ext.errors import BoundsError, ShapeError
 from omlt_ext.propagation import interval
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from omlt_ext import Bounds, BoundsError, Box, Layer, Network, OmltExtError
-from omlt_ext.errors import NetworkError, ShapeError
+from omlt_ext import Bounds, Box, Layer, Network, OmltExtError
+from omlt_ext.errors import BoundsError, NetworkError, ShapeError
 from omlt_ext.tightening import tighten_bounds
 
 EFFORTS = ("interval", "crown")
@@ -25,7 +25,7 @@ def networks(draw, spread: int):
     widths = [draw(st.integers(1, 4)), *(draw(st.lists(st.integers(1, 6), min_size=1, max_size=4)))]
     scale = draw(st.integers(-spread, spread))
     layers: list[Layer] = []
-    for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
+    for n_in, n_out in pairwise(widths):
         W = rng.standard_normal((n_out, n_in)) * 10.0 ** rng.integers(-spread, spread + 1, (n_out, n_in))
         W[rng.random((n_out, n_in)) < 0.2] = 0.0
         b = rng.standard_normal(n_out) * 10.0**scale * (rng.random(n_out) < 0.6)
@@ -110,7 +110,7 @@ def test_samples_lie_inside(effort, stored, radius):
     rng = np.random.default_rng(11)
     widths = [20, 40, 40, 30, 5]
     layers = []
-    for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
+    for n_in, n_out in pairwise(widths):
         W = rng.standard_normal((n_out, n_in)) / np.sqrt(n_in) * (rng.random((n_out, n_in)) < 0.5)
         layers.append(
             Layer(sparse.csr_array(W) if stored == "csr" else W, rng.standard_normal(n_out), rng.random(n_out) < 0.8)
@@ -134,7 +134,7 @@ def test_crown_is_much_tighter_on_a_deep_network():
     widths = [10, 50, 50, 50, 1]
     layers = [
         Layer(rng.uniform(-1, 1, (n_out, n_in)) / np.sqrt(n_in), np.zeros(n_out), relu=k < 3)
-        for k, (n_in, n_out) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+        for k, (n_in, n_out) in enumerate(pairwise(widths))
     ]
     wide, tight = (tighten_bounds(Network(layers), (0, 1), effort) for effort in EFFORTS)
     assert tight.width()[3][0] < 0.5 * wide.width()[3][0]

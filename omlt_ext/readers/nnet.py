@@ -52,7 +52,9 @@ def read_nnet(path: str | PathLike[str]) -> Network:
     box = lines.box(lines.take("least inputs", n), lines.take("largest inputs", n), n)
     means, ranges = lines.scaling("means", n), lines.scaling("ranges", n)
     if 0.0 in ranges.values[:n]:
-        raise lines.error(ranges.number, f"the range of input {ranges.values.index(0.0)} is 0; inputs are divided by it")
+        raise lines.error(
+            ranges.number, f"the range of input {ranges.values.index(0.0)} is 0; inputs are divided by it"
+        )
     weights: list[Floats] = []
     biases: list[Floats] = []
     first = lines.at

@@ -15,7 +15,8 @@ class SearchResult:
 
     `x` (n_inputs,) is the point, `value` = objective . f(x) evaluated by the network itself (both None where nothing
     was found). `bound`: no point of the domain has a value above it when maximising (below it when minimising); None
-    where nothing was proved. `status`: "optimal" (the gap is closed), "time_limit", "interrupted" or "infeasible".
+    where nothing was proved. `status`: "optimal" (the gap is closed), "time_limit", "interrupted", "infeasible", or
+    "limit" (another limit of the solver, its tolerances or memory, left a gap).
     `nodes` is the size of the tree; `history` has a row (seconds, value, bound) for each improvement.
     """
 

@@ -82,21 +82,15 @@ class HighsSolver:
                 raise SolverError(f"HiGHS refuses the option {name!r} = {value!r}; see its list of options")
 
     def _pass(self, model: MatrixModel) -> None:
-        lp = highspy.HighsLp()
-        lp.num_col_, lp.num_row_ = model.n_columns, model.n_rows
-        lp.col_cost_ = model.c
-        lp.col_lower_, lp.col_upper_ = _ends(model.lower), _ends(model.upper)
-        lp.row_lower_, lp.row_upper_ = _ends(model.row_lower), _ends(model.row_upper)
-        lp.offset_ = model.offset
-        lp.sense_ = highspy.ObjSense.kMaximize if model.maximize else highspy.ObjSense.kMinimize
-        matrix = lp.a_matrix_
-        matrix.format_ = highspy.MatrixFormat.kRowwise
-        matrix.num_col_, matrix.num_row_ = model.n_columns, model.n_rows
-        matrix.start_, matrix.index_, matrix.value_ = model.A.indptr, model.A.indices, model.A.data
-        if self._has_integers:
-            whole, free = highspy.HighsVarType.kInteger, highspy.HighsVarType.kContinuous
-            lp.integrality_ = [whole if flag else free for flag in model.integer]
-        if self._highs.passModel(lp) == highspy.HighsStatus.kError and not self._crossed:
+        sense = highspy.ObjSense.kMaximize if model.maximize else highspy.ObjSense.kMinimize
+        ends = [_ends(end) for end in (model.lower, model.upper, model.row_lower, model.row_upper)]
+        A = model.A
+        status = self._highs.passModel(
+            *(model.n_columns, model.n_rows, A.nnz, int(highspy.MatrixFormat.kRowwise), int(sense), model.offset),
+            *(model.c, *ends, A.indptr.astype(np.int32), A.indices.astype(np.int32), A.data),
+            model.integer.astype(np.int32),
+        )
+        if status == highspy.HighsStatus.kError and not self._crossed:
             raise SolverError("HiGHS refuses the model; are there NaN or infinite coefficients in it?")
 
     def set_objective(self, c: Floats, *, maximize: bool, offset: float = 0.0) -> None:

@@ -27,10 +27,10 @@ def tighten_bounds(
 
     `domain` is a `Box`, or a pair (lower, upper), each a number or n_in numbers. Efforts: "interval" (also "naive"),
     interval arithmetic; "crown", a linear relaxation of every ReLU, never wider. Both are valid in exact arithmetic for
-    the float64 weights. `bounds`, known already on the domain or on a larger box, are intersected layer by layer and
-    make later layers tighter. Raises `BoundsError` for an unknown effort, for bounds that overflow and for given bounds
-    that do not hold on the domain, `ShapeError` for a domain of the wrong size, `NetworkError` for anything but a
-    `Network`.
+    the float64 weights, provided that given bounds are. `bounds`, known already on the domain or on a larger box, are
+    intersected layer by layer and make later layers tighter. Raises `BoundsError` for an unknown effort, for bounds
+    that overflow and for given bounds that do not hold on the domain, `ShapeError` for a domain of the wrong size,
+    `NetworkError` for anything but a `Network`.
 
     >>> from omlt_ext import Layer
     >>> hidden = Layer([[1.0, 1.0], [1.0, -1.0]], [0.0, 0.0], relu=True)

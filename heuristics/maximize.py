@@ -1,0 +1,261 @@
+"""The largest value of a linear objective of one network's outputs over a box, and how much larger it could be.
+
+    max  c . f(x)   where   lower <= x <= upper
+
+Symbols: f the network, c the objective's weights (n_outputs,), x a point (n_inputs,). `value` is c . f(x) at the best
+point found, always evaluated by the network itself. `bound` is at least the maximum, whatever has been proved so far:
+by propagation through the network with c appended as a last linear layer (valid in exact arithmetic), and by the
+solver's dual bound, widened by `TOLERANCE`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from omlt_ext.bounds import Bounds
+from omlt_ext.domain import Box, Floats, as_box
+from omlt_ext.encoding import Formulation
+from omlt_ext.errors import BoundsError, NetworkError, OptionError, ShapeError
+from omlt_ext.milp import network_model
+from omlt_ext.network import Layer, Network
+from omlt_ext.plugins import formulation as find_formulation
+from omlt_ext.propagation.rounding import row_blocks
+from omlt_ext.search import SearchResult
+from omlt_ext.solvers import HighsSolver, SolveResult
+from omlt_ext.tightening import tighten_bounds
+from omlt_ext.tightening.ladder import EFFORTS
+
+logger = logging.getLogger("omlt_ext")
+
+METHODS = ("auto", "milp")
+TOLERANCE = 1e-6  # of HiGHS's dual bound, relative to max(1, |bound|): its feasibility tolerance
+LEAST_GAP = 1e-5  # a smaller gap cannot be told from the solver's tolerances
+TIGHT = {"mip_feasibility_tolerance": 1e-9, "primal_feasibility_tolerance": 1e-9, "dual_feasibility_tolerance": 1e-9}
+SAMPLES = 4096
+SAMPLE_WORK = 2**33  # multiplications that sampling may take; large networks get fewer samples
+SAMPLE_BYTES = 2**26
+
+
+def maximize(
+    network: Network,
+    domain: Box | Iterable[ArrayLike],
+    objective: ArrayLike | None = None,
+    *,
+    method: str = "auto",
+    time_limit: float | None = None,
+    seed: int = 0,
+    gap: float = 1e-4,
+    effort: str = "crown",
+    formulation: str | Formulation = "bigm",
+) -> SearchResult:
+    """The maximum of objective . f(x) over a box: the best point found, its value, and a bound on the maximum.
+
+    `domain` is a `Box` or a pair (lower, upper), each a number or n_inputs numbers. `objective` (n_outputs,) weighs
+    the outputs; a network with one output does not need it. To minimise c . f(x), maximise (-c) . f(x): value and
+    bound are then those of (-c) . f(x).
+
+    The one method, "milp" (which "auto" picks), bounds the objective by propagation (`effort` as in `tighten_bounds`),
+    takes the best of some thousand forward passes (drawn with `seed`: half uniform, half corners), and starts HiGHS
+    from it on the mixed-integer model that `formulation`, a name or an object, makes. The search ends when
+    (bound - value) / max(1, |value|) <= gap, with `gap` at least 1e-5; status "optimal" says that it did. `time_limit`
+    in seconds covers everything; it is looked at between steps and inside sampling and the solve, so that one pass of
+    `effort` can outlast it. Ctrl-C ends the search as well. Both leave the best point and bound so far. With
+    the same seed and no time limit the result is the same again.
+
+    Raises `NetworkError` for anything but a `Network`, `BoundsError` for a domain that is missing or infinite or on
+    which the network overflows, `ShapeError` for a wrong number of coordinates or weights, `OptionError` for other
+    arguments, `FormulationError` for an unknown formulation.
+
+    Source of the model: Fischetti and Jo, Constraints 23 (2018), section 2.
+
+    >>> from omlt_ext import Box, Layer, Network
+    >>> hidden = Layer([[1.0, 1.0], [1.0, -1.0]], [0.0, 0.0], relu=True)
+    >>> network = Network([hidden, Layer([[1.0, -3.0]], [0.0], relu=False)])
+    >>> best = maximize(network, Box([-1, -1], [1, 1]))  # max (x + y)+ - 3 (x - y)+
+    >>> best.status, round(best.value, 4), round(best.bound, 4), best.x
+    ('optimal', 2.0, 2.0, array([1., 1.]))
+    """
+    begin = time.perf_counter()
+    _check_options(method, time_limit, seed, gap, effort)
+    relus = find_formulation(formulation)
+    if not isinstance(network, Network):
+        raise NetworkError(f"expected a Network, not {type(network).__name__}; load_network makes one")
+    box = as_box(domain, network.n_inputs)
+    search = _Search(network, box, _weights(objective, network), max(float(gap), LEAST_GAP), begin, time_limit)
+    try:
+        bounds = search.propagate("interval")
+        search.sample(seed)
+        if search.goes_on():
+            bounds = search.propagate(effort)
+        if search.goes_on():
+            search.solve(bounds, relus)
+    except KeyboardInterrupt:
+        search.stopped_by = "interrupted"
+    return search.result()
+
+
+@dataclass
+class _Search:
+    """What is known so far: the best point, its value, and the bound; what ended the search where that was not the gap."""
+
+    network: Network
+    box: Box
+    objective: Floats
+    gap: float
+    begin: float
+    time_limit: float | None
+    x: Floats | None = None
+    value: float = -np.inf
+    bound: float = np.inf
+    nodes: int = 0
+    stopped_by: str = "limit"
+    rows: list[tuple[float, float | None, float | None]] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.begin
+
+    @property
+    def left(self) -> float | None:
+        """Seconds left, None without a limit."""
+        return None if self.time_limit is None else max(0.0, self.time_limit - self.seconds)
+
+    @property
+    def closed(self) -> bool:
+        return self.bound - self.value <= self.gap * max(1.0, abs(self.value))
+
+    def goes_on(self) -> bool:
+        """Whether there is something left to prove and time to do it."""
+        return not self.closed and (self.left is None or self.left > 0.0)
+
+    def propagate(self, effort: str) -> Bounds:
+        """Bound every pre-activation, and the objective as one more linear layer; return the network's own bounds."""
+        objective = Layer(self.objective[None, :], [0.0], relu=False)
+        folded = Network([*self.network.layers, objective])
+        try:
+            bounds = tighten_bounds(folded, self.box, effort)
+        except BoundsError:
+            tighten_bounds(self.network, self.box, effort)  # where a layer overflows, its own error is the right one
+            raise BoundsError("objective . f(x) overflows double precision on this box; scale the objective") from None
+        self.prove(float(bounds.upper[-1][0]))
+        return Bounds.of(self.network, self.box, bounds.lower[:-1], bounds.upper[:-1])
+
+    def sample(self, seed: int) -> None:
+        """Forward passes of the middle of the box, uniform points and corners; at least one batch of them."""
+        for points in _points(self.network, self.box, np.random.default_rng(seed)):
+            self.offer(points)
+            if not self.goes_on():
+                return
+
+    def solve(self, bounds: Bounds, formulation: Formulation) -> None:
+        """Branch and bound by HiGHS; once more with tighter tolerances where its point falls short of its bound."""
+        assert self.x is not None  # sampling came first
+        model = network_model(self.network, bounds, formulation, objective=self.objective)
+        embedded = model.networks[0]
+        for options in ({}, TIGHT):
+            solver = HighsSolver(model, options)
+            solver.start_from(*embedded.point(self.x))
+            # Half the gap, since the widened bound and the network's own value lie a tolerance further apart.
+            result = solver.solve(time_limit=self.left, gap=0.5 * self.gap)
+            self.nodes += result.nodes
+            if result.status in ("time_limit", "interrupted"):
+                self.stopped_by = result.status
+            if result.x is not None:
+                self.offer(result.x[None, embedded.inputs])
+            self.trust(result)
+            if result.status != "optimal" or not self.goes_on():
+                return
+
+    def trust(self, result: SolveResult) -> None:
+        """Take the solver's dual bound, unless the network itself shows that it is wrong."""
+        bound = result.bound
+        wide = None if bound is None else bound + TOLERANCE * max(1.0, abs(bound))
+        if result.status == "infeasible" or (wide is not None and wide < self.value):
+            claim = "no point" if wide is None else f"no value above {wide}"
+            logger.warning(
+                f"HiGHS says that there is {claim}, but the network has the value {self.value} at a point of the box; "
+                "the solver's bound is left out. The numbers of the model span too wide a range: scale the network or "
+                "give a smaller box"
+            )
+        elif wide is not None:
+            self.prove(wide)
+
+    def offer(self, points: Floats) -> None:
+        """Keep the best of some points (m, n_inputs), each moved into the box first."""
+        inside = np.clip(points, self.box.lower, self.box.upper)
+        x = inside[int(np.argmax(self.network(inside) @ self.objective))]
+        value = float(self.objective @ self.network(x))
+        if self.x is None or value > self.value:
+            self.x, self.value = x.copy(), value
+            self.record()
+
+    def prove(self, bound: float) -> None:
+        """Lower the bound."""
+        if bound < self.bound:
+            self.bound = bound
+            self.record()
+
+    def record(self) -> None:
+        """Add a row to the history."""
+        value = None if self.x is None else self.value
+        # Rounding can put the value a few units in the last place above a tight bound; a larger bound is valid too.
+        bound = max(self.bound, self.value) if np.isfinite(self.bound) else None
+        self.rows.append((self.seconds, value, bound))
+
+    def result(self) -> SearchResult:
+        status = "time_limit" if self.left == 0.0 and self.stopped_by == "limit" else self.stopped_by
+        self.record()
+        history = pd.DataFrame(self.rows, columns=["seconds", "value", "bound"], dtype=np.float64)
+        seconds, value, bound = self.rows[-1]
+        return SearchResult(self.x, value, bound, "optimal" if self.closed else status, self.nodes, seconds, history)
+
+
+def _points(network: Network, box: Box, rng: np.random.Generator) -> Iterator[Floats]:
+    """Batches (m, n_inputs): the middle of the box first, then in each batch half uniform points, half corners."""
+    work = sum(layer.nnz for layer in network.layers)
+    widest = max(network.n_inputs, *(layer.n_out for layer in network.layers))
+    yield box.center[None, :]
+    count = int(np.clip(SAMPLE_WORK // max(1, work), 16, SAMPLES))
+    for rows in row_blocks(count // 2, 2 * widest, SAMPLE_BYTES):
+        m = rows.stop - rows.start
+        corners = np.where(rng.random((m, box.n)) < 0.5, box.lower, box.upper)
+        yield np.concatenate([box.sample(m, rng), corners])
+
+
+def _weights(objective: ArrayLike | None, network: Network) -> Floats:
+    """c (n_outputs,), finite."""
+    n = network.n_outputs
+    if objective is None:
+        if n != 1:
+            raise ShapeError(f"the network has {n} outputs; give an objective with one weight for each of them")
+        return np.ones(1)
+    try:
+        weights = np.array(objective, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"the objective must be numbers: {error}") from None
+    if weights.shape != (n,):
+        raise ShapeError(f"objective has shape {weights.shape}; it weighs the {n} outputs, so it must be ({n},)")
+    if not np.isfinite(weights).all():
+        j = int(np.flatnonzero(~np.isfinite(weights))[0])
+        raise OptionError(f"objective[{j}] is {weights[j]}; it must be a finite number")
+    return weights
+
+
+def _check_options(method: str, time_limit: float | None, seed: int, gap: float, effort: str) -> None:
+    if method not in METHODS:
+        raise OptionError(f"unknown method {method!r}; choose one of {', '.join(map(repr, METHODS))}")
+    if effort not in tuple(EFFORTS):
+        raise OptionError(f"unknown effort {effort!r}; choose one of {', '.join(map(repr, EFFORTS))}")
+    for name, number in (("time_limit", time_limit), ("gap", gap)):
+        if number is not None and not (isinstance(number, Real) and number >= 0.0):
+            raise OptionError(f"{name} is {number!r}; it must be a number of at least 0")
+    if not (isinstance(seed, Integral) and seed >= 0):
+        raise OptionError(f"seed is {seed!r}; it must be a whole number of at least 0")
