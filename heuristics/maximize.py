@@ -104,7 +104,7 @@ def maximize(
 
 @dataclass
 class _Search:
-    """What is known so far: the best point, its value, and the bound; what ended the search where that was not the gap."""
+    """What is known so far: the best point, its value and the bound; `stopped_by` where the gap did not end it."""
 
     network: Network
     box: Box

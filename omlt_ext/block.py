@@ -15,6 +15,7 @@ import numpy as np
 import pyomo.environ as pyo
 from numpy.typing import ArrayLike
 from pyomo.core.base.block import ScalarBlock
+from pyomo.core.base.indexed_component import IndexedComponent
 
 from .bounds import Bounds
 from .domain import Floats
@@ -205,7 +206,7 @@ def write_layer(
         variables += _write_columns(block, group, taken)
     dead = np.flatnonzero(encoding.output == ZERO).tolist()
     carried = {j: variables[c] for c, j in column_of.items()} | _write_zeros(block, dead, outputs)
-    block.h = pyo.Reference({j: carried[j] for j in sorted(carried)}, ctype=pyo.Var)
+    block.h = pyo.Reference({j: carried[j] for j in sorted(carried)}, ctype=IndexedComponent)
     for rows in encoding.rows:
         write_rows(block, rows, variables)
     return list(block.h.values())
@@ -223,13 +224,14 @@ def _write_columns(block: Any, group: Columns, taken: Mapping[int, Any]) -> list
     neurons = group.neuron.tolist()
     ends = {j: (low, high) for j, low, high in zip(neurons, group.lower.tolist(), group.upper.tolist(), strict=True)}
     own = [j for i, j in enumerate(neurons) if i not in taken]
-    made = pyo.Var(own, domain=pyo.Binary if group.integer else pyo.Reals, bounds=lambda _, j: ends[j])
+    made = pyo.Var(own, domain=pyo.Binary if group.integer else pyo.Reals, bounds=ends)
     name = "relu" if group.name == "h" else group.name
-    block.add_component(f"{name}_own" if taken else name, made)
+    if own or not taken:
+        block.add_component(f"{name}_own" if taken else name, made)
     if not taken:
         return list(made.values())
     variables = [taken[i] if i in taken else made[j] for i, j in enumerate(neurons)]
-    block.add_component(name, pyo.Reference(dict(zip(neurons, variables, strict=True)), ctype=pyo.Var))
+    block.add_component(name, pyo.Reference(dict(zip(neurons, variables, strict=True)), ctype=IndexedComponent))
     if group.name == "h":  # the formulation needs 0 <= h; a variable of the user's need not say so itself
         block.relu_range = pyo.Constraint([neurons[i] for i in taken])
         for i, variable in taken.items():

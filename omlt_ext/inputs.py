@@ -146,7 +146,7 @@ def attach_inputs(block: Any, request: Request, box: Box) -> list[Any]:
         return list(block.inputs.values())
     given = request.input_members(block.name)
     if block.component("inputs") is None:
-        block.inputs = pyo.Reference(dict(enumerate(_link(block, "input", given))), ctype=pyo.Var)
+        block.inputs = pyo.Reference(dict(enumerate(_link(block, "input", given))), ctype=IndexedComponent)
     if block.component("input_value") is not None:
         _set_bounds(block.input_value, ends)
     if block.component("input_box") is not None:
@@ -168,7 +168,7 @@ def attach_outputs(block: Any, request: Request, bounds: Bounds) -> list[Any]:
     if request.outputs[0] is not None:
         if block.component("outputs") is None:
             given = members(request.outputs[0], request.network.output_slices, n, f"{block.name}: outputs")
-            block.outputs = pyo.Reference(dict(enumerate(_link(block, "output", given))), ctype=pyo.Var)
+            block.outputs = pyo.Reference(dict(enumerate(_link(block, "output", given))), ctype=IndexedComponent)
         return list(block.outputs.values())
     layer = request.network.layers[-1]
     lower, upper = layer.activation(bounds.lower[-1]).tolist(), layer.activation(bounds.upper[-1]).tolist()
@@ -193,7 +193,10 @@ def _link(block: Any, kind: str, given: list[Any]) -> list[Any]:
     block.add_component(f"{kind}_link", linked)
     for i in others:
         linked[i] = made[i] - given[i] == 0.0
-    return [made.get(i, member) for i, member in enumerate(given)]
+    flat = list(given)
+    for i in others:
+        flat[i] = made[i]
+    return flat
 
 
 def _set_bounds(variables: Any, ends: list[tuple[float, float]]) -> None:

@@ -103,7 +103,13 @@ class Layer:
 
     def csr_weight(self) -> sparse.csr_array:
         """The weight as CSR (n_out, n_in), without stored zeros."""
-        return self.weight if sparse.issparse(self.weight) else sparse.csr_array(self.weight)
+        if self.is_sparse:
+            return self.weight
+        if self.nnz < self.weight.size:
+            return sparse.csr_array(self.weight)
+        n_out, n_in = self.weight.shape  # no zeros to look for: several times faster
+        columns = np.tile(np.arange(n_in), n_out)
+        return sparse.csr_array((self.weight.ravel(), columns, np.arange(n_out + 1) * n_in), shape=(n_out, n_in))
 
 
 @dataclass(frozen=True, eq=False, init=False)

@@ -1,22 +1,23 @@
 """OMLT: a `NetworkDefinition` as it stands, its scaling folded in, so that inputs and outputs are unscaled.
 
-x unscaled inputs, f the network on scaled inputs, s and u the scaling object's two maps: y = u(f(s(x))).
+The network is u(f(s(x))): f the definition's layers, s and u the scaling object's maps of inputs and of outputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from ..domain import Box, Floats
-from ..errors import NetworkError, OmltExtError, ReadError, UnsupportedOperatorError
+from ..errors import OmltExtError, ReadError, UnsupportedOperatorError
 from ..network import Network
 from .check import check_import
 from .lowering import Lowering, Tensor
 from .piecewise import largest, relu
-from .windows import Windows, convolution, place_windows, pool_index
+from .windows import Windows, convolution
 
 SUPPORTED = "InputLayer, DenseLayer, ConvLayer2D and PoolingLayer2D in one chain, activations 'linear' and 'relu'"
 
@@ -42,22 +43,23 @@ def read_omlt(definition: Any) -> Network:
     source = "OMLT NetworkDefinition"
     layers = _chain(definition)
     shape_in, shape_out = tuple(layers[0].output_size), tuple(layers[-1].output_size)
-    s = _diagonal(definition.scaling_object, "get_scaled_input_expressions", shape_in)
-    u = _diagonal(definition.scaling_object, "get_unscaled_output_expressions", shape_out)
+    scale = _scaling(definition.scaling_object, "get_scaled_input_expressions", shape_in)
+    unscale = _scaling(definition.scaling_object, "get_unscaled_output_expressions", shape_out)
+    factor, offset = _affine(scale, shape_in)
+    out_factor, out_offset = _affine(unscale, shape_out)
     graph = Lowering()
-    t = graph.input("input", shape_in) * s[0] + s[1]
+    t = graph.input("input", shape_in) * factor + offset
     try:
         for k, layer in enumerate(layers[1:], start=1):
             t = _lower(t, layer, f"layer {k} ({type(layer).__name__})")
+        t = t.reshape(shape_out) * out_factor + out_offset
     except (TypeError, ValueError) as error:
         if isinstance(error, OmltExtError):
             raise
         raise ReadError(f"{source}: the layers do not fit each other: {error}") from None
-    box = _box(definition, s, shape_in)
-    network = graph.to_network(
-        {"output": t * u[0] + u[1]}, input_shape=shape_in, output_shape=shape_out, input_box=box, source=source
-    )
-    check_import(network, lambda x: _evaluate(layers, x, s, u), source=source, tolerance=1e-9)
+    box = _box(definition, factor.ravel(), offset.ravel(), shape_in)
+    network = graph.to_network({"output": t}, input_shape=shape_in, input_box=box, source=source)
+    check_import(network, lambda x: _evaluate(layers, x, scale, unscale), source=source, tolerance=1e-9)
     return network
 
 
@@ -78,21 +80,128 @@ def _chain(definition: Any) -> list[Any]:
     return layers
 
 
-def _diagonal(scaling: Any, method: str, shape: tuple[int, ...]) -> tuple[Floats, Floats]:
-    """(factor, offset), each of `shape`: the affine map that a method of the scaling object applies to each entry.
+def _scaling(scaling: Any, method: str, shape: tuple[int, ...]) -> Callable[[Floats], Floats]:
+    """A method of the scaling object as a function of flat vectors.
 
-    The keys of the scaling object are tuples of indices, or plain integers where there is one axis.
+    Its keys are tuples of indices, or plain integers where there is one axis.
     """
     if scaling is None:
-        return np.ones(shape), np.zeros(shape)
-    tuples = list(np.ndindex(*shape))
-    for keys in (tuples, [k[0] for k in tuples]) if len(shape) == 1 else (tuples,):
+        return lambda values: values
+    call = getattr(scaling, method)
+    for keys in _keys(shape):
         try:
-            at = [_values(getattr(scaling, method)(dict.fromkeys(keys, p)), keys) for p in (0.0, 1.0, 2.0, -3.0)]
-        except Exception:
+            call(dict.fromkeys(keys, 1.0))
+        except Exception:  # OMLT and scaling objects of users raise all kinds here
             continue
-        factor, offset = at[1] - at[0], at[0]
-        if not all(np.allclose(v, p * factor + offset, rtol=1e-9, atol=0) for v, p in zip(at[2:], (2, -3), strict=True)):
-            raise ReadError(f"the scaling object's {method} is not affine: it cannot be folded into the network")
-        return factor.reshape(shape), offset.reshape(shape)
-    raise ReadError(f"the scaling object's {method} does not take {len(tuples)} values indexed by {tuples[0]}, ...")
+        return lambda values, keys=keys: _take(call(dict(zip(keys, values.tolist(), strict=True))), keys)
+    raise ReadError(f"the scaling object's {method} does not take {int(np.prod(shape))} values of the shape {shape}")
+
+
+def _keys(shape: tuple[int, ...]) -> list[list[Any]]:
+    tuples = list(np.ndindex(*shape))
+    return [tuples, list(range(len(tuples)))]
+
+
+def _take(found: Mapping[Any, Any], keys: list[Any]) -> Floats:
+    return np.array([found[key] for key in keys], dtype=np.float64)
+
+
+def _affine(f: Callable[[Floats], Floats], shape: tuple[int, ...]) -> tuple[Floats, Floats]:
+    """(factor, offset), each of `shape`, with f(x) = factor x + offset entry by entry."""
+    far = 2.0**20  # a wide step, so that a large offset does not cancel the factor's digits
+    ones = np.ones(int(np.prod(shape)))
+    offset = f(0.0 * ones)
+    factor = (f(far * ones) - f(-far * ones)) / (2.0 * far)
+    for p in (1.0, -3.0):
+        if not (np.abs(f(p * ones) - p * factor - offset) <= 1e-9 * (np.abs(factor) + np.abs(offset))).all():
+            raise ReadError(
+                "the scaling object is not affine with finite numbers: it cannot be folded into the network"
+            )
+    return factor.reshape(shape), offset.reshape(shape)
+
+
+def _box(definition: Any, factor: Floats, offset: Floats, shape: tuple[int, ...]) -> Box | None:
+    """The box of the unscaled inputs; None where the definition has no bounds, or one end is missing or infinite."""
+    bounds = definition.unscaled_input_bounds
+    unscaled = bounds is not None
+    bounds = bounds if unscaled else definition.scaled_input_bounds
+    if bounds is None:
+        return None
+    keys = next((keys for keys in _keys(shape) if all(key in bounds for key in keys)), None)
+    if keys is None or len(bounds) != len(keys):
+        raise ReadError(f"the input bounds have the keys {list(bounds)[:4]}, ...; expected one for each of {shape}")
+    pairs = [bounds[key] for key in keys]
+    if any(end is None for pair in pairs for end in pair):
+        return None
+    ends = np.array(pairs, dtype=np.float64)
+    if np.isinf(ends).any():
+        return None
+    if unscaled:
+        return Box(ends[:, 0], ends[:, 1])
+    Box(ends[:, 0], ends[:, 1])  # crossed bounds are an error before a negative factor could swap them
+    if (factor == 0.0).any():
+        raise ReadError(
+            f"input {int(np.argmin(factor != 0.0))} is scaled by 0: its bounds have no unscaled counterpart"
+        )
+    ends = np.sort((ends - offset[:, None]) / factor[:, None], axis=1)
+    return Box(ends[:, 0], ends[:, 1])
+
+
+def _lower(t: Tensor, layer: Any, where: str) -> Tensor:
+    """The output of one layer, as OMLT evaluates it: reshape, linear map, activation."""
+    kind = type(layer).__name__
+    shape = tuple(int(n) for n in layer.output_size)
+    t = t.reshape(tuple(layer.input_size))
+    if kind == "DenseLayer":
+        W = _finite(layer.weights, where, "weights")
+        rows = t.size // W.shape[0]
+        K = sparse.kron(sparse.eye_array(rows), W.T, format="csr") if rows > 1 else W.T
+        z = t.linear(K, (*t.shape[:-1], W.shape[1])) + _finite(layer.biases, where, "biases")
+        z = z.reshape(shape)
+    elif kind in ("ConvLayer2D", "PoolingLayer2D"):
+        z = _windowed(t, layer, shape, where)
+    else:
+        raise UnsupportedOperatorError(
+            f"{where}: layers of this kind are not read; supported: {SUPPORTED}", node=where, operator=kind
+        )
+    if layer.activation not in ("relu", "linear"):
+        raise UnsupportedOperatorError(
+            f"{where}: the activation {layer.activation!r} is not read; supported: {SUPPORTED}",
+            node=where,
+            operator=str(layer.activation),
+        )
+    return relu(z) if layer.activation == "relu" else z
+
+
+def _windowed(t: Tensor, layer: Any, shape: tuple[int, ...], where: str) -> Tensor:
+    """A convolution or max pooling; kernels that reach past the end (ceil mode) lose that part."""
+    kernel = tuple(int(n) for n in layer.kernel_shape)
+    stride = tuple(int(n) for n in layer.strides)
+    windows = Windows(t.shape[1:], kernel, stride, (1, 1), (0, 0), (0, 0), shape[1:])
+    if type(layer).__name__ == "ConvLayer2D":
+        return t.linear(convolution(_finite(layer.kernel, where, "kernel"), windows, t.shape[0]), shape)
+    # OMLT lays the kernel over the first `kernel_depth` channels for every output channel
+    plane = windows.index()
+    channels = np.arange(int(layer.kernel_depth)) * int(np.prod(t.shape[1:]))
+    index = np.where(plane[:, None, :] < 0, -1, plane[:, None, :] + channels[:, None]).reshape(len(plane), -1)
+    return largest(t, np.tile(index, (shape[0], 1))).reshape(shape)
+
+
+def _finite(values: Any, where: str, what: str) -> Floats:
+    array = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(array).all():
+        raise ReadError(f"{where}: {what} hold NaN or infinite numbers")
+    return array
+
+
+def _evaluate(
+    layers: list[Any], x: Floats, scale: Callable[[Floats], Floats], unscale: Callable[[Floats], Floats]
+) -> Floats:
+    """OMLT's own evaluation, layer by layer and point by point."""
+    outputs = []
+    for point in x:
+        h = scale(point).reshape(layers[0].output_size)
+        for layer in layers:
+            h = layer.eval_single_layer(h)
+        outputs.append(unscale(np.ravel(h)))
+    return np.array(outputs)

@@ -35,7 +35,7 @@ SUPPORTED = (
 
 
 def read_sklearn(model: Any, *, logits: bool = False) -> Network:
-    """The network of a fitted scikit-learn estimator or Pipeline: `predict`, for a Pipeline of transformers `transform`.
+    """The network of a fitted scikit-learn estimator or Pipeline: what its `predict`, else its `transform`, computes.
 
     The network takes the raw features that `predict` takes. A classifier's `predict` is not continuous, so it is read
     with `logits=True` only: the outputs are then the arguments of its softmax or logistic function, one per class (or
