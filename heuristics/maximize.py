@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 
@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 
 from omlt_ext.bounds import Bounds
 from omlt_ext.domain import Box, Floats, as_box
-from omlt_ext.encoding import Formulation
+from omlt_ext.encoding import Formulation, Ints
 from omlt_ext.errors import BoundsError, NetworkError, OptionError, ShapeError
 from omlt_ext.milp import network_model
 from omlt_ext.network import Layer, Network
@@ -164,7 +164,7 @@ class _Search:
             solver = HighsSolver(model, options)
             solver.start_from(*embedded.point(self.x))
             # Half the gap, since the widened bound and the network's own value lie a tolerance further apart.
-            result = solver.solve(time_limit=self.left, gap=0.5 * self.gap)
+            result = solver.solve(time_limit=self.left, gap=0.5 * self.gap, watch=self._watch(embedded.inputs))
             self.nodes += result.nodes
             if result.status in ("time_limit", "interrupted"):
                 self.stopped_by = result.status
@@ -174,10 +174,21 @@ class _Search:
             if result.status != "optimal" or not self.goes_on():
                 return
 
+    def _watch(self, inputs: Ints) -> Callable[[Floats | None, float], None]:
+        """What to do while HiGHS runs: evaluate its points, note its bound at each hundredth of the gap."""
+
+        def watch(point: Floats | None, bound: float) -> None:
+            if point is not None:
+                self.offer(point[None, inputs])
+            wide = widened(bound)
+            if self.value <= wide < self.bound - 0.01 * (self.bound - self.value):
+                self.prove(wide)
+
+        return watch
+
     def trust(self, result: SolveResult) -> None:
         """Take the solver's dual bound, unless the network itself shows that it is wrong."""
-        bound = result.bound
-        wide = None if bound is None else bound + TOLERANCE * max(1.0, abs(bound))
+        wide = None if result.bound is None else widened(result.bound)
         if result.status == "infeasible" or (wide is not None and wide < self.value):
             claim = "no point" if wide is None else f"no value above {wide}"
             logger.warning(
@@ -218,6 +229,15 @@ class _Search:
         return SearchResult(self.x, value, bound, "optimal" if self.closed else status, self.nodes, seconds, history)
 
 
+def widened(bound: float) -> float:
+    """A dual bound of HiGHS, larger by its tolerance.
+
+    >>> widened(1000.0)
+    1000.001
+    """
+    return bound + TOLERANCE * max(1.0, abs(bound))
+
+
 def _points(network: Network, box: Box, rng: np.random.Generator) -> Iterator[Floats]:
     """Batches (m, n_inputs): the middle of the box first, then in each batch half uniform points, half corners."""
     work = sum(layer.nnz for layer in network.layers)
@@ -254,8 +274,8 @@ def _check_options(method: str, time_limit: float | None, seed: int, gap: float,
         raise OptionError(f"unknown method {method!r}; choose one of {', '.join(map(repr, METHODS))}")
     if effort not in tuple(EFFORTS):
         raise OptionError(f"unknown effort {effort!r}; choose one of {', '.join(map(repr, EFFORTS))}")
-    for name, number in (("time_limit", time_limit), ("gap", gap)):
-        if number is not None and not (isinstance(number, Real) and number >= 0.0):
+    for name, number in (("time_limit", 0.0 if time_limit is None else time_limit), ("gap", gap)):
+        if not (isinstance(number, Real) and number >= 0.0):
             raise OptionError(f"{name} is {number!r}; it must be a number of at least 0")
     if not (isinstance(seed, Integral) and seed >= 0):
         raise OptionError(f"seed is {seed!r}; it must be a whole number of at least 0")

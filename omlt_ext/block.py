@@ -18,7 +18,7 @@ from pyomo.core.base.block import ScalarBlock
 from pyomo.core.base.indexed_component import IndexedComponent
 
 from .bounds import Bounds
-from .domain import Floats
+from .domain import Box, Floats
 from .encoding import ZERO, Columns, Encoding, Formulation, encode_network
 from .errors import ModelError, NetworkError, ShapeError
 from .inputs import Request, attach_inputs, attach_outputs, resolve_box, wanted_box
@@ -119,7 +119,7 @@ class ReLUBlock(ScalarBlock):
     def _build(self, request: Request | None = None, method: Formulation | None = None) -> None:
         request, method = request or self._request, method or self.formulation
         box = resolve_box(self, request)
-        found = tighten_bounds(self.network, box, effort=request.effort, bounds=request.bounds)
+        found = tighten_bounds(self.network, box, effort=request.effort, bounds=self._known_bounds(request, box))
         encodings = encode_network(self.network, found, method)
         self._request, self.formulation = request, method
         self.activation_bounds, self._encodings = found, encodings
@@ -131,6 +131,13 @@ class ReLUBlock(ScalarBlock):
         for k, encoding in enumerate(encodings[:-1]):
             carry = write_layer(self.layer[k], encoding, carry)
         write_layer(self.layer[len(encodings) - 1], encodings[-1], carry, outputs)
+
+    def _known_bounds(self, request: Request, box: Box) -> Bounds | None:
+        """The user's bounds and, where the box has only shrunk, those that the block has already."""
+        old = self.activation_bounds
+        if old is None or not (old.box.contains(box.lower) and old.box.contains(box.upper)):
+            return request.bounds
+        return old if request.bounds is None else old.intersect(request.bounds)
 
     def get_error(self) -> float:
         """max_j |y_j - f_j(x)| / (1 + |f(x)|_inf) at the variables' current values."""

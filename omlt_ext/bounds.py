@@ -6,7 +6,6 @@ neuron carries the method that gave it.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from .archive import read_archive
 from .domain import Box, Floats, check_interval
 from .errors import BoundsError, ReadError, ShapeError
 from .network import Bools, Network
@@ -167,16 +167,22 @@ class Bounds:
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Bounds:
         """Read what `save` wrote; `ReadError` for anything else."""
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                depth = sum(name.startswith("relu_") for name in file.files)
-                groups = ("lower", "upper", "relu", "lower_method", "upper_method")
-                columns = {g: tuple(_frozen(file[f"{g}_{k}"]) for k in range(depth)) for g in groups}
-                box = Box(file["box_lower"], file["box_upper"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise ReadError(f"{path}: not a file of bounds ({error})") from None
+        file = read_archive(path)
+        depth = sum(name.startswith("relu_") for name in file)
         if depth == 0:
             raise ReadError(f"{path}: not a file of bounds (it holds no layer)")
+        kinds = {"lower": "f8", "upper": "f8", "relu": "?", "lower_method": "i1", "upper_method": "i1"}
+        try:
+            columns = {g: tuple(_frozen(file[f"{g}_{k}"]) for k in range(depth)) for g in kinds}
+            box = Box(file["box_lower"], file["box_upper"])
+        except (KeyError, ValueError) as error:
+            raise ReadError(f"{path}: not a file of bounds ({error})") from None
+        for k, relu in enumerate(columns["relu"]):
+            fits = relu.ndim == 1 and all(columns[g][k].shape == relu.shape for g in kinds)
+            codes = np.stack([columns[g][k] for g in kinds if g.endswith("method")]) if fits else np.zeros(0)
+            known = ((codes >= 0) & (codes < len(METHODS))).all()
+            if not (fits and known and all(columns[g][k].dtype == np.dtype(kind) for g, kind in kinds.items())):
+                raise ReadError(f"{path}: the arrays of layer {k} do not belong together; the file is damaged")
         for k, (lo, hi) in enumerate(zip(columns["lower"], columns["upper"], strict=True)):
             check_interval(lo, hi, lambda j, k=k: f"{path}: layer {k}, neuron {j}")
         return cls(box=box, **columns)

@@ -1,6 +1,6 @@
-"""What the blender has: real wines, made-up prices, treatments, and a network trained on the wines.
+"""What the blender has: real wines, invented prices and treatments, and a network trained on the wines.
 
-The 178 wines and their 13 measurements are scikit-learn's `load_wine` (UCI Wine; three cultivars of one Italian
+The 178 wines and their 13 measurements are scikit-learn's `load_wine` (UCI Wine: three cultivars of one Italian
 region). Eleven of the measurements are amounts, which add up when wines are poured together: a blend has the average
 of its parts. The ratio of the optical densities at 280 and 315 nm does not, so it has to be predicted from the amounts.
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import nnls
 from sklearn.datasets import load_wine
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import RepeatedKFold, cross_val_score, train_test_split
@@ -22,69 +23,83 @@ from sklearn.preprocessing import StandardScaler
 RATIO = "od280/od315_of_diluted_wines"
 NOT_ADDITIVE = ("hue", RATIO)  # ratios of two readings: the ratio of a blend is not the blend of the ratios
 
-# Everything below, down to MAX_WINES, is invented for the example: the data know no prices and no treatments.
-PRICE = (9.0, 6.0, 4.0)  # a litre of cultivar 0, 1, 2, before a spread of up to 25 % from wine to wine
-PREMIUM = (1.0, 0.5, 0.5)  # what a litre earns more where the label may name the cultivar
-LABEL_SHARE = 0.85  # a label may name a cultivar that makes up at least this share of the bottle
-CASK = 0.35  # no wine on offer fills more than this share of the order
-LEAST_SHARE = 0.10  # nor is one opened for less
+# Invented for the example: the data know no prices, no casks and no treatments.
+PRICE = (9.0, 6.0, 4.0)  # of a litre of cultivar 0, 1, 2, before a spread of up to 25 % from wine to wine
+PREMIUM = (1.0, 0.5, 0.5)  # what a litre earns more where its label names the cultivar
+LABEL_SHARE = 0.85  # a label may name a cultivar that makes up at least this share of the blend
+CASK = 0.35  # no wine on offer fills more than this share of the order,
+LEAST_SHARE = 0.10  # and none is opened for less
 MAX_WINES = 4
-# treatment: (price of setting it up, price of a full dose, what a full dose adds), in the units of the data
+MAX_TREATMENTS = 2
+MIN_DOSE, MAX_DOSE = 0.2, 10.0  # of a treatment that is used, in standard doses
+# treatment: (price of setting it up, price of a standard dose, what a standard dose adds in the units of the data)
 TREATMENTS: dict[str, tuple[float, float, dict[str, float]]] = {
     "malolactic": (0.10, 0.10, {"malic_acid": -1.0}),
-    "tannin": (0.10, 0.30, {"total_phenols": 0.5, "proanthocyanins": 0.6}),
-    "skin extract": (0.20, 0.60, {"total_phenols": 0.7, "flavanoids": 0.9, "color_intensity": 1.0}),
-    "fining": (0.10, 0.20, {"nonflavanoid_phenols": -0.15, "color_intensity": -0.8}),
+    "tannin": (0.10, 0.15, {"total_phenols": 0.5, "proanthocyanins": 0.6}),
+    "skin extract": (0.20, 0.30, {"total_phenols": 0.7, "flavanoids": 0.9, "color_intensity": 1.0}),
+    "fining": (0.10, 0.10, {"nonflavanoid_phenols": -0.15, "color_intensity": -0.8}),
 }
-LEAST_DOSE = 0.2  # of a full dose, where a treatment is used at all
-# what the buyer asks of the bottle: (least, most)
-SPECIFICATION = {"alcohol": (12.5, 13.5), "color_intensity": (5.0, 8.0)}
+SPECIFICATION = {"alcohol": (12.5, 13.5), "color_intensity": (5.0, 8.0)}  # the buyer's: (least, most)
 
 
 @dataclass(frozen=True, eq=False)
 class Cellar:
-    """`amounts` (n, 11) and `ratio` (n,) of the training wines; `offer`: the rows on sale; `price`, `cultivar` of all."""
+    """The wines that train the network, and which of them are on sale.
+
+    `amounts` (n, 11), `ratio` (n,), `cultivar` (n,) and `price` (n,) a litre; `offer`: the rows on sale; `tested`:
+    amounts and ratios of the wines held out of training.
+    """
 
     names: list[str]
     amounts: NDArray[np.float64]
     ratio: NDArray[np.float64]
     cultivar: NDArray[np.int64]
-    offer: NDArray[np.int64]
     price: NDArray[np.float64]
-    held_out: tuple[NDArray[np.float64], NDArray[np.float64]]
+    offer: list[int]
+    tested: tuple[NDArray[np.float64], NDArray[np.float64]]
 
-    @property
-    def effects(self) -> NDArray[np.float64]:
-        """What a full dose of each treatment adds: (treatments, 11)."""
-        return np.array([[effect.get(name, 0.0) for name in self.names] for _, _, effect in TREATMENTS.values()])
+    def distance(self, amounts: NDArray[np.float64]) -> float:
+        """Distance of a composition from the convex hull of the wines, each amount in its standard deviations."""
+        scale = self.amounts.std(axis=0)
+        sum_to_one = 1e4  # weight of the row sum(weights) = 1 in the least-squares problem
+        rows = np.vstack([self.amounts.T / scale[:, None], np.full(len(self.amounts), sum_to_one)])
+        return float(nnls(rows, np.append(amounts / scale, sum_to_one))[1])
 
 
 def load_cellar(seed: int, on_offer: int) -> Cellar:
-    """Three quarters of the wines train the network, `on_offer` of those are on sale; the rest tests it."""
+    """Three quarters of the wines train the network, `on_offer` of those are on sale; the others test it."""
     data = load_wine()
     additive = [i for i, name in enumerate(data.feature_names) if name not in NOT_ADDITIVE]
-    rows = train_test_split(np.arange(len(data.target)), stratify=data.target, random_state=seed)
-    train, test = (np.sort(part) for part in rows)
     amounts, ratio = data.data[:, additive], data.data[:, data.feature_names.index(RATIO)]
+    split = train_test_split(np.arange(len(ratio)), stratify=data.target, random_state=seed)
+    train, test = (np.sort(rows) for rows in split)
     rng = np.random.default_rng(seed)
-    offer = np.sort(rng.choice(train.size, on_offer, replace=False))
-    spread = rng.uniform(0.75, 1.25, train.size)
-    price = np.round(np.array(PRICE)[data.target[train]] * spread, 2)
-    names = [data.feature_names[i] for i in additive]
-    held_out = (amounts[test], ratio[test])
-    return Cellar(names, amounts[train], ratio[train], data.target[train], offer, price, held_out)
+    cultivar = data.target[train]
+    return Cellar(
+        names=[data.feature_names[i] for i in additive],
+        amounts=amounts[train],
+        ratio=ratio[train],
+        cultivar=cultivar,
+        price=np.round(np.array(PRICE)[cultivar] * rng.uniform(0.75, 1.25, cultivar.size), 2),
+        offer=np.sort(rng.choice(cultivar.size, on_offer, replace=False)).tolist(),
+        tested=(amounts[test], ratio[test]),
+    )
 
 
-def train(cellar: Cellar, hidden: tuple[int, ...]) -> tuple[Pipeline, dict[str, float]]:
-    """The fitted pipeline (scaler, network) and R2 of it and of a ridge regression, held out and cross-validated."""
-    regressor = MLPRegressor(hidden_layer_sizes=hidden, alpha=3.0, solver="lbfgs", max_iter=2000, random_state=0)
+def train_network(cellar: Cellar, hidden: tuple[int, ...]) -> tuple[Pipeline, dict[str, float]]:
+    """The fitted pipeline (scaler and ReLU network), and R2 of it and of a ridge regression.
+
+    Cross-validation uses all wines, 5 folds four times over, so that its figure hangs less on one lucky split.
+    """
+    network = MLPRegressor(hidden_layer_sizes=hidden, alpha=5.0, solver="lbfgs", max_iter=2000, random_state=0)
     models: dict[str, Any] = {
-        "network": make_pipeline(StandardScaler(), regressor),
+        "network": make_pipeline(StandardScaler(), network),
         "ridge": make_pipeline(StandardScaler(), RidgeCV(np.logspace(-3, 3, 25))),
     }
-    folds = RepeatedKFold(n_splits=5, n_repeats=2, random_state=0)
-    scores = {}
+    everything = np.vstack([cellar.amounts, cellar.tested[0]]), np.append(cellar.ratio, cellar.tested[1])
+    folds = RepeatedKFold(n_splits=5, n_repeats=4, random_state=1)
+    r2 = {}
     for name, model in models.items():
-        scores[f"{name}, 5-fold"] = float(cross_val_score(model, cellar.amounts, cellar.ratio, cv=folds).mean())
-        scores[f"{name}, held out"] = float(model.fit(cellar.amounts, cellar.ratio).score(*cellar.held_out))
-    return models["network"], scores
+        r2[f"{name}, cross-validated"] = float(cross_val_score(model, *everything, cv=folds).mean())
+        r2[f"{name}, held out"] = float(model.fit(cellar.amounts, cellar.ratio).score(*cellar.tested))
+    return models["network"], r2

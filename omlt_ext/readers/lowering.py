@@ -19,7 +19,7 @@ from scipy import sparse
 from ..domain import Box, Floats
 from ..errors import ReadError
 from ..network import Layer, Network, compact
-from .symbolic import Ints, Matrix, Tensor, check_size, distinct_rows, product, select_columns, widen
+from .symbolic import Ints, Matrix, Tensor, check_size, distinct_rows, product, select_columns, used_columns, widen
 
 __all__ = ["Lowering", "Tensor"]
 
@@ -84,7 +84,7 @@ class Lowering:
         nothing: it is multiplied out again.
         """
         wide = np.flatnonzero(np.diff(t.matrix.indptr) > 1)
-        if np.unique(t.matrix[wide].indices).size <= wide.size:
+        if used_columns(t.matrix[wide]).size <= wide.size:
             return t
         return self._replace(t, held=True)
 
@@ -149,7 +149,7 @@ class Lowering:
         """Multiply out held atoms that lie deeper than every other atom used: they would only cost a layer."""
         matrix, offset = widen(matrix, self._depth.size), np.array(offset)
         while True:
-            used = np.unique(matrix.indices)
+            used = used_columns(matrix)
             fixed, held = used[~self._held[used]], used[self._held[used]]
             base = self._depth[fixed].max(initial=0)
             top = self._depth[held].max(initial=0)

@@ -159,7 +159,7 @@ def pad(node: Node) -> Value:
     x = node.data()
     mode = node.attribute("mode", "constant")
     pads = node.integers(1, "pads" if node.opset >= 2 else "paddings") or []
-    axes = node.axes(node.integers(3, "axes", range(x.ndim)) or [], x.ndim)
+    axes = node.axes(node.integers(3, "axes", list(range(x.ndim))) or [], x.ndim)
     if len(pads) != 2 * len(axes):
         raise ReadError(f"pads {pads} do not hold a beginning and an end for each of the axes {axes}")
     value = float(node.attribute("value", 0.0))

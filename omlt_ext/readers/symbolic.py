@@ -154,7 +154,7 @@ def product(K: Linear, M: Matrix) -> Matrix:
     left = sparse.csr_array(K)
     work = int(np.diff(M.indptr)[left.indices].sum(dtype=np.int64))
     if work > DENSE_WORK:
-        columns = np.unique(M.indices)
+        columns = used_columns(M)
         if left.shape[0] * left.shape[1] < 8 * left.nnz and M.shape[0] * columns.size < 8 * M.nnz:
             block = left.toarray() @ M[:, columns].toarray()
             found = sparse.csr_array(block)
@@ -169,6 +169,13 @@ def widen(matrix: Matrix, columns: int) -> Matrix:
     if matrix.shape[1] == columns:
         return matrix
     return sparse.csr_array((matrix.data, matrix.indices, matrix.indptr), shape=(matrix.shape[0], columns))
+
+
+def used_columns(matrix: Matrix) -> Ints:
+    """The columns with a stored entry, in order."""
+    used = np.zeros(matrix.shape[1], dtype=bool)
+    used[matrix.indices] = True
+    return np.flatnonzero(used)
 
 
 def select_columns(matrix: Matrix, columns: Ints) -> Matrix:
@@ -189,11 +196,15 @@ def distinct_rows(matrix: Matrix, offset: Floats) -> tuple[Ints, Ints]:
     """
     n = offset.size
     probe = np.random.default_rng(0).standard_normal(matrix.shape[1])
-    marks = np.stack([np.asarray(matrix @ probe).view(np.int64), offset.view(np.int64)], axis=1)
-    _, first, which = np.unique(marks, axis=0, return_index=True, return_inverse=True)
-    which = which.ravel()
-    order = np.argsort(first, kind="stable")
-    first, which = first[order], np.argsort(order, kind="stable")[which]
+    marks = np.asarray(matrix @ probe)
+    by_mark = np.lexsort((np.arange(n), offset, marks))
+    new = np.ones(n, dtype=bool)
+    new[1:] = (np.diff(marks[by_mark]) != 0) | (np.diff(offset[by_mark]) != 0)
+    first = by_mark[new]  # of each group the earliest row
+    group = np.empty(n, dtype=np.int64)
+    group[by_mark] = np.cumsum(new) - 1
+    order = np.argsort(first)
+    first, which = first[order], np.argsort(order)[group]
     if first.size < n and (matrix - matrix[first[which]]).nnz:
         return np.arange(n), np.arange(n)  # a collision of the projection: keep every row
     return first, which

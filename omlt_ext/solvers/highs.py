@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import highspy
@@ -112,14 +113,25 @@ class HighsSolver:
         """Give HiGHS a start: values for some columns; those it does not have it finds by a small solve."""
         self._highs.setSolution(columns.size, columns.astype(np.int32), np.asarray(values, dtype=np.float64))
 
-    def solve(self, *, time_limit: float | None = None, gap: float | None = None) -> SolveResult:
-        """Solve; `time_limit` in seconds, `gap` relative. Ctrl-C ends the solve and keeps the best point so far."""
+    def solve(
+        self,
+        *,
+        time_limit: float | None = None,
+        gap: float | None = None,
+        watch: Callable[[Floats | None, float], None] | None = None,
+    ) -> SolveResult:
+        """Solve; `time_limit` in seconds, `gap` relative. Ctrl-C ends the solve and keeps the best point so far.
+
+        `watch` is called while a model with integers is solved, maybe from another thread: with each better point and
+        the dual bound (infinite while there is none), and, often, with None and the dual bound.
+        """
         begin = time.perf_counter()
         if self._crossed:
             return SolveResult("infeasible", None, None, None, 0, 0.0)
         limit = highspy.kHighsInf if time_limit is None else max(0.0, float(time_limit)) + self._highs.getRunTime()
         self.set_options({"time_limit": limit} | ({} if gap is None else {"mip_rel_gap": float(gap)}))
-        interrupted = self._run()
+        with self._watched(watch):
+            interrupted = self._run()
         model_status = self._highs.getModelStatus()
         if model_status not in _STATUS:
             raise SolverError(f"HiGHS failed: {self._highs.modelStatusToString(model_status)}")
@@ -137,6 +149,26 @@ class HighsSolver:
             bound = None
         nodes = max(0, int(info.mip_node_count)) if self._has_integers else 0
         return SolveResult(status, x, value, bound, nodes, time.perf_counter() - begin)
+
+    @contextmanager
+    def _watched(self, watch: Callable[[Floats | None, float], None] | None) -> Iterator[None]:
+        if watch is None:
+            yield
+            return
+
+        def at_point(event: highspy.HighsCallbackEvent) -> None:
+            watch(np.array(event.data_out.mip_solution, dtype=np.float64), float(event.data_out.mip_dual_bound))
+
+        def at_check(event: highspy.HighsCallbackEvent) -> None:
+            watch(None, float(event.data_out.mip_dual_bound))
+
+        self._highs.cbMipImprovingSolution += at_point
+        self._highs.cbMipInterrupt += at_check
+        try:
+            yield
+        finally:
+            self._highs.cbMipImprovingSolution -= at_point
+            self._highs.cbMipInterrupt -= at_check
 
     def _run(self) -> bool:
         """Run HiGHS; True where Ctrl-C stopped it. Only the main thread receives Ctrl-C, so only it needs the watch."""

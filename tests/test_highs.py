@@ -1,0 +1,152 @@
+"""The HiGHS seam: arrays in; status, value, dual bound and point out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from omlt_ext.errors import SolverError
+from omlt_ext.milp import MatrixModel
+from omlt_ext.solvers import HighsSolver
+
+
+def knapsack(n: int = 30, seed: int = 0) -> MatrixModel:
+    rng = np.random.default_rng(seed)
+    weight, gain = rng.integers(10, 100, (3, n)).astype(float), rng.integers(10, 100, n).astype(float)
+    return MatrixModel(
+        c=gain,
+        offset=5.0,
+        maximize=True,
+        A=sparse.csr_array(weight),
+        row_lower=np.full(3, -np.inf),
+        row_upper=0.3 * weight.sum(axis=1),
+        lower=np.zeros(n),
+        upper=np.ones(n),
+        integer=np.ones(n, dtype=bool),
+    )
+
+
+def test_optimal_point_value_and_bound() -> None:
+    model = knapsack()
+    result = HighsSolver(model).solve(gap=0.0)
+    assert result.status == "optimal"
+    assert result.x is not None
+    assert model.violation(result.x) < 1e-6
+    assert result.value == pytest.approx(model.value(result.x))
+    assert result.bound == pytest.approx(result.value)
+
+
+def test_relaxation_bounds_the_optimum_from_above() -> None:
+    model = knapsack()
+    assert HighsSolver(model.relax()).solve().value >= HighsSolver(model).solve().value
+
+
+def test_a_stopped_solve_gives_the_dual_bound() -> None:
+    model = knapsack(200, seed=1)
+    best = HighsSolver(model).solve(gap=0.0)
+    stopped = HighsSolver(model, {"mip_max_leaves": 2, "mip_heuristic_effort": 0.0}).solve(gap=0.0)
+    assert stopped.status == "limit"
+    assert stopped.bound is not None
+    assert stopped.bound >= best.value - 1e-6
+    assert stopped.value is None or stopped.value < stopped.bound
+
+
+def test_time_limit_zero_claims_nothing() -> None:
+    result = HighsSolver(knapsack(200, seed=1)).solve(time_limit=0.0)
+    assert result.status == "time_limit"
+    assert result.value is None or result.bound is None or result.bound >= result.value
+
+
+def test_start_is_taken() -> None:
+    model = knapsack(200, seed=1)
+    best = HighsSolver(model).solve(gap=0.0)
+    solver = HighsSolver(model, {"mip_max_nodes": 0, "mip_heuristic_effort": 0.0, "presolve": "off"})
+    solver.start_from(np.arange(200), np.round(best.x))
+    assert solver.solve().value == pytest.approx(best.value)
+
+
+def test_changed_objective_and_bounds_on_a_living_model() -> None:
+    model = knapsack()
+    solver = HighsSolver(model)
+    solver.solve()
+    solver.set_objective(-model.c, maximize=True)
+    assert solver.solve().value == pytest.approx(0.0)
+    solver.set_bounds(np.array([0, 1]), 1.0, 1.0)
+    solver.set_objective(model.c, maximize=False)
+    assert solver.solve().value == pytest.approx(float(model.c[0] + model.c[1]))
+    solver.set_bounds(np.array([0]), 2.0, 1.0)
+    assert solver.solve().status == "infeasible"
+
+
+@pytest.mark.parametrize("side", ["columns", "rows"])
+def test_crossed_bounds_are_infeasible(side: str) -> None:
+    model = knapsack()
+    crossed = {"columns": {"lower": model.upper + 1}, "rows": {"row_lower": model.row_upper + 1}}[side]
+    from dataclasses import replace
+
+    assert HighsSolver(replace(model, **crossed)).solve().status == "infeasible"
+
+
+def test_unbounded() -> None:
+    from dataclasses import replace
+
+    model = replace(knapsack().relax(), upper=np.full(30, np.inf), row_upper=np.full(3, np.inf))
+    assert HighsSolver(model).solve().status in {"unbounded", "infeasible_or_unbounded"}
+
+
+def test_no_columns_and_no_rows() -> None:
+    empty = MatrixModel(
+        np.zeros(0), 3.0, False, sparse.csr_array((0, 0)), *(np.zeros(0),) * 4, integer=np.zeros(0, dtype=bool)
+    )
+    assert HighsSolver(empty).solve().status == "optimal"
+
+
+@pytest.mark.parametrize("options", [{"colour": "red"}, {"mip_rel_gap": "wide"}])
+def test_unknown_options_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(SolverError, match="HiGHS refuses the option"):
+        HighsSolver(knapsack(), options)
+
+
+INTERRUPTED = """
+import numpy as np
+from omlt_ext import Box, Layer, Network, tighten_bounds
+from omlt_ext.formulations import BigM
+from omlt_ext.milp import network_model
+from omlt_ext.solvers import HighsSolver
+rng = np.random.default_rng(0)
+sizes = (30, 60, 60, 1)
+layers = [Layer(rng.normal(size=(b, a)), rng.normal(size=b), relu=b > 1) for a, b in zip(sizes, sizes[1:])]
+network = Network(layers)
+model = network_model(network, tighten_bounds(network, (0, 1)), BigM(), objective=[1.0])
+solver = HighsSolver(model)
+solver.start_from(*model.networks[0].point(np.full(30, 0.5)))
+print("started", flush=True)
+result = solver.solve()
+print(result.status, result.value, result.bound, result.value <= result.bound)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_interrupt_keeps_the_best_so_far(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == "started"
+        try:
+            process.wait(timeout=3)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+        status, value, bound, ordered = process.stdout.read().split()
+        assert process.wait(timeout=60) == 0
+    assert status == "interrupted"
+    assert float(value) <= float(bound)
+    assert ordered == "True"
