@@ -16,6 +16,8 @@ from .domain import Box, Floats, as_box, check_interval
 from .errors import BoundsError, ModelError, ShapeError
 from .network import Network
 
+UNBOUNDED = 1e20  # what solvers take for infinite
+
 
 @dataclass(frozen=True, eq=False)
 class Request:
@@ -110,7 +112,7 @@ def resolve_box(block: Any, request: Request) -> Box:
         lower, upper = _given_box(request.input_bounds, request.network.n_inputs)
     else:
         lower, upper = wanted_box(block, request)
-    bad = ~(np.isfinite(lower) & np.isfinite(upper))
+    bad = ~((np.abs(lower) < UNBOUNDED) & (np.abs(upper) < UNBOUNDED))  # NaN is bad as well
     if bad.any():
         i = int(np.flatnonzero(bad)[0])
         raise BoundsError(

@@ -140,6 +140,12 @@ def _left(deadline: float | None) -> float | None:
     return None if deadline is None else max(0.0, deadline - time.perf_counter())
 
 
+def _share(deadline: float | None) -> float:
+    """Seconds that one step of the search for a start may take."""
+    left = _left(deadline)
+    return START_SECONDS if left is None else min(START_SECONDS, 0.2 * left)
+
+
 def find_start(compiled: CompiledModel, deadline: float | None = None) -> Floats | None:
     """A feasible point: the model with every network held to its pattern at a candidate input, solved by HiGHS.
 
@@ -168,7 +174,7 @@ def _candidates(compiled: CompiledModel, deadline: float | None) -> Iterator[Flo
         current = middle.copy()
         current[columns] = values
         yield current
-    relaxed = HighsSolver(matrix.relax()).solve(time_limit=_left(deadline))
+    relaxed = HighsSolver(matrix.relax()).solve(time_limit=_share(deadline))
     if relaxed.x is not None:
         yield relaxed.x
     yield middle
@@ -191,9 +197,8 @@ def _complete(
 ) -> Floats | None:
     """The best feasible point with the integer ones among `columns` fixed, None where there is none in time."""
     whole = matrix.integer[columns]
-    limit = START_SECONDS if deadline is None else min(START_SECONDS, 0.2 * (_left(deadline) or 0.0))
     fixed = matrix.fix(columns[whole], np.round(values[whole]))
-    return HighsSolver(fixed).solve(time_limit=limit, gap=1e-2).x
+    return HighsSolver(fixed).solve(time_limit=_share(deadline), gap=1e-2).x
 
 
 def check_point(matrix: MatrixModel, x: Floats, tolerance: float) -> CheckedPoint:

@@ -60,7 +60,16 @@ def test_given_variables_are_used_without_copies(network: Network) -> None:
     assert model.nn.get_error() < 1e-9
 
 
-@pytest.mark.parametrize("solver", ["highs", "appsi_highs", "gurobi_direct", "scip_direct", "gurobi", "scip"])
+SOLVERS = [
+    "highs",
+    "appsi_highs",
+    "gurobi",
+    "gurobi_direct",
+    *(pytest.param(name, marks=pytest.mark.scip) for name in ("scip", "scip_direct")),
+]
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_other_solvers_agree(network: Network, solver: str) -> None:
     if not pyo.SolverFactory(solver).available(exception_flag=False):
         pytest.skip(f"{solver} is not available")

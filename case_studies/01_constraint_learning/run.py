@@ -19,7 +19,7 @@ from typing import Any
 import cellar as world
 import numpy as np
 import pyomo.environ as pyo
-from pareto_plot import draw
+from blend_report import FREE, INSIDE, draw, table
 
 from omlt_ext import Network, ReLUBlock, load_network
 
@@ -122,8 +122,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out", help="folder for JSON and plot")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(arguments)
-    on_offer, hidden = (12, (6, 6)) if options.small else (40, (12, 12))
-    budgets = (5.0, 7.0) if options.small else (4.0, 4.5, 5.0, 5.5, 6.0, 7.0, 8.0, 9.0)
+    on_offer, hidden = (12, (6, 6)) if options.small else (30, (12, 12))
+    budgets = (5.0, 7.0) if options.small else (4.0, 4.5, 5.0, 5.5, 6.0, 7.0, 8.0)
 
     begin = time.perf_counter()
     cellar = world.load_cellar(options.seed, on_offer)
@@ -131,7 +131,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     network = load_network(pipeline)  # the scaler is part of it, so its inputs are the amounts as measured
     report: dict[str, Any] = {"date": str(date.today()), "cores": os.cpu_count(), "seed": options.seed, "r2": r2}
     report |= {"versions": {name: version(name) for name in PACKAGES}, "network": repr(network)}
-    for name, trust_region in (("within the hull", True), ("no trust region", False)):
+    for name, trust_region in ((INSIDE, True), (FREE, False)):
         model = build(cellar, network, trust_region=trust_region)
         report[name] = [solve(model, budget, cellar, pipeline, options.time_limit) for budget in budgets]
     report["seconds"] = round(time.perf_counter() - begin, 1)
@@ -141,21 +141,6 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     print(json.dumps(report, indent=1) if options.json else table(report))
     draw(cellar, report, options.out / "blend.png")
     return report
-
-
-def table(report: dict[str, Any]) -> str:
-    lines = ["R2 of the prediction:"] + [f"  {name:24} {value:.3f}" for name, value in report["r2"].items()]
-    for name in ("within the hull", "no trust region"):
-        lines += ["", f"{name}:", "  budget    cost  predicted   bound  status   from hull  nn error  seconds"]
-        for row in report[name]:
-            if row["predicted"] is None:
-                lines.append(f"  {row['budget']:6.2f}  {row['status']}")
-                continue
-            lines.append(
-                f"  {row['budget']:6.2f}  {row['cost']:6.2f}  {row['predicted']:9.3f}  {row['bound']:6.3f}  "
-                f"{row['status']:8} {row['distance_from_hull']:9.2f}  {row['network_error']:8.0e}  {row['seconds']:7.1f}"
-            )
-    return "\n".join([*lines, "", f"{report['seconds']:.0f} s in all"])
 
 
 if __name__ == "__main__":

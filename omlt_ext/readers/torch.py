@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..domain import Floats
-from ..errors import ImportCheckError, MissingDependencyError, OmltExtError, ReadError, UnsupportedOperatorError
+from ..errors import ImportCheckError, MissingDependencyError, ReadError, UnsupportedOperatorError
 from ..network import Network
-from .check import check_import, probe_points
+from .check import check_import
 from .lowering import Lowering
 
 try:
@@ -52,48 +51,126 @@ def read_torch(module: Any, *, logits: bool = False, input_shape: Sequence[int] 
     shape = tuple(int(s) for s in input_shape) if input_shape is not None else _input_shape(module)
     if not shape or min(shape) < 1:
         raise ReadError(f"input_shape {shape} must hold positive numbers: the shape of one example without the batch")
-    with _evaluation(module) as (twin, dtype), warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of PyTorch, about its own interfaces
-        example = torch.zeros(1, *shape, dtype=dtype)
-        result = _run(twin, example, name)
-        graph = TorchGraph(_export(twin, example, name), logits=logits)
-        lowering = Lowering()
-        y = graph.lower(lowering.input("input", (1, *shape)))
-        out_shape = tuple(result.shape[1:] if result.ndim and result.shape[0] == 1 else result.shape)
-        network = lowering.to_network({"output": y}, input_shape=shape, output_shape=out_shape, source=name)
-        tolerance = 1e-8 if dtype == torch.float64 else max(1e-5, 16 * torch.finfo(dtype).eps)
-
-        def evaluate(x: Floats) -> Floats:
-            points = torch.from_numpy(x).to(dtype).reshape(-1, 1, *shape)
-            return np.stack([_outputs(twin, graph, point, tolerance, name) for point in points])
-
-        check_import(network, evaluate, source=name, tolerance=tolerance, points=probe_points(network))
-    return network
-
-
-def _outputs(twin: Any, graph: TorchGraph, x: Any, tolerance: float, name: str) -> Floats:
-    """The module's own outputs at x (1, ...); with logits, the arguments of its last operator in its own graph."""
-    y = _run(twin, x, name)
-    if graph.dropped is None:
-        return np.asarray(y.double().numpy().ravel())
-    again, arguments = graph.run(x)
-    if not torch.allclose(again.double(), y.double(), rtol=tolerance, atol=tolerance):
-        raise ImportCheckError(f"{name}: its exported graph and the module itself give different outputs")
-    return np.asarray(arguments.double().numpy().ravel())
-
-
-@contextmanager
-def _evaluation(module: Any) -> Iterator[tuple[Any, Any]]:
-    """(twin, dtype): a copy on the CPU in evaluation mode and in double precision.
-
-    A module that cannot be copied or does not run in double precision is used itself, and gets its modes back.
-    """
     modes = [(part, part.training) for part in module.modules()]
-    dtypes = {p.dtype for p in module.parameters() if p.dtype.is_floating_point}
     try:
-        yield copy.deepcopy(module).to("cpu", torch.float64).eval(), torch.float64
-    except _NoTwinError:
-        pass
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # of PyTorch, about its own interfaces
+            return _read(module, shape, logits, name)
     finally:
         for part, mode in modes:
             part.training = mode
+
+
+def _read(module: Any, shape: tuple[int, ...], logits: bool, name: str) -> Network:
+    twin, example = _double_copy(module, shape) or _itself(module, shape)
+    tolerance = 1e-8 if example.dtype == torch.float64 else max(1e-5, 16 * torch.finfo(example.dtype).eps)
+    result = _run(twin, example, name)
+    graph = TorchGraph(_export(twin, example, name), logits=logits)
+    lowering = Lowering()
+    y = graph.lower(lowering.input("input", example.shape))
+    batched = y.ndim > 1 and y.shape[0] == 1
+    network = lowering.to_network(
+        {"output": y}, input_shape=shape, output_shape=y.shape[1:] if batched else (y.size,), source=name
+    )
+    if y.size != result.numel():
+        raise ImportCheckError(f"{name}: lowered to {y.size} outputs, the module gives {result.numel()}")
+
+    def evaluate(x: Floats) -> Floats:
+        points = torch.from_numpy(x).to(example).reshape(-1, *example.shape)
+        return np.stack([_outputs(twin, graph, point, tolerance, name) for point in points])
+
+    check_import(network, evaluate, source=name, tolerance=tolerance)
+    return network
+
+
+def _check_weights(module: Any) -> None:
+    for kind, tensors in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
+        for name, values in tensors:
+            if torch.nn.parameter.is_lazy(values):
+                raise ReadError(
+                    f"{kind} {name!r} has no shape yet; run the module once on an example before reading it"
+                )
+            if values.is_complex():
+                raise ReadError(f"{kind} {name!r} is complex; networks of real numbers are read")
+            # an infinite buffer may be a mask; an infinite parameter is broken training
+            bad = values.isnan() if kind == "buffer" else ~values.isfinite()
+            if values.is_floating_point() and bool(bad.any()):
+                index = tuple(bad.nonzero()[0].tolist())
+                raise ReadError(f"{kind} {name!r} holds {float(values[index])} at {index}; train the module again")
+
+
+def _input_shape(module: Any) -> tuple[int, ...]:
+    """The shape of one example as the first layer with weights tells it."""
+    for name, part in module.named_modules():
+        if isinstance(part, torch.nn.Linear):
+            return (int(part.in_features),)
+        if isinstance(part, torch.nn.BatchNorm1d):
+            return (int(part.num_features),)
+        if next(part.parameters(recurse=False), None) is not None:
+            raise ReadError(
+                f"{type(module).__name__}: its first layer with weights, {name!r} ({type(part).__name__}), does not tell "
+                "the shape of the input; give input_shape, the shape of one example without the batch"
+            )
+    raise ReadError(f"{type(module).__name__} has no layer that tells the shape of the input; give input_shape")
+
+
+def _double_copy(module: Any, shape: tuple[int, ...]) -> tuple[Any, Any] | None:
+    """A copy on the CPU, in double precision and evaluation mode, and an example; None where that does not run.
+
+    Double precision lets the import be checked far below the rounding of the module's own precision.
+    """
+    example = torch.zeros(1, *shape, dtype=torch.float64)
+    try:
+        twin = copy.deepcopy(module).to("cpu", torch.float64).eval()
+        twin(example)
+    except Exception:  # a module's own code, which may do anything: then the module itself is used, or reported
+        return None
+    return twin, example
+
+
+def _itself(module: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    weights = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
+    return module.eval(), torch.zeros(1, *shape, dtype=weights.dtype, device=weights.device)
+
+
+def _run(module: Any, x: Any, name: str) -> Any:
+    try:
+        y = module(x)
+    except Exception as error:
+        raise ReadError(
+            f"{name} does not run on a batch of shape {tuple(x.shape)}: {_first_line(error)}; give input_shape, the "
+            "shape of one example without the batch, where that is wrong"
+        ) from None
+    if not isinstance(y, torch.Tensor):
+        raise ReadError(
+            f"{name} gives a {type(y).__name__}, not one tensor; wrap it in a module that returns one tensor"
+        )
+    return y
+
+
+def _export(module: Any, example: Any, name: str) -> Any:
+    try:
+        return torch.export.export(module, (example,), strict=False).run_decompositions({})
+    except Exception as error:
+        raise UnsupportedOperatorError(
+            f"{name}: torch.export cannot write the module as one graph ({_first_line(error)}). Control flow that "
+            "depends on the data, NumPy or Python numbers made from tensors, and the like cannot be read",
+            node=name,
+            operator="forward",
+        ) from None
+
+
+def _outputs(module: Any, graph: TorchGraph, x: Any, tolerance: float, name: str) -> Floats:
+    """The module's own outputs at x (1, ...); with logits, the arguments of its last operator in its own graph."""
+    y = _run(module, x, name)
+    if graph.dropped is None:
+        return np.asarray(y.double().cpu().numpy().ravel())
+    again, arguments = graph.run(x)
+    if not torch.allclose(again.double(), y.double(), rtol=tolerance, atol=tolerance):
+        raise ImportCheckError(f"{name}: its exported graph and the module itself give different outputs")
+    return np.asarray(arguments.double().cpu().numpy().ravel())
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

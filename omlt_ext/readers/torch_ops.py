@@ -36,7 +36,7 @@ def numbers(value: Value) -> Floats:
     """A constant operand as an array."""
     if isinstance(value, Tensor):
         raise NotLoweredError("of two tensors that both depend on the input is not piecewise linear")
-    array = value.detach().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    array = value.detach().cpu().double().numpy() if isinstance(value, torch.Tensor) else value
     return np.asarray(array, dtype=np.float64)
 
 
@@ -208,9 +208,7 @@ def conv_transpose(
     _check_batch(x, n)
     step, pad, extra, spread = (_spatial(v, n) for v in (stride, padding, output_padding, dilation))
     S, K = x.shape[2:], W.shape[2:]
-    size = tuple(
-        (S[a] - 1) * step[a] - 2 * pad[a] + spread[a] * (K[a] - 1) + extra[a] + 1 for a in range(n)
-    )
+    size = tuple((S[a] - 1) * step[a] - 2 * pad[a] + spread[a] * (K[a] - 1) + extra[a] + 1 for a in range(n))
     windows = Windows(size, K, step, spread, pad, pad, S)
     channels = W.shape[1] * groups
     one = transposed_convolution(W, windows, x.shape[1], groups)
