@@ -6,6 +6,7 @@ The network is u(f(s(x))): f the definition's layers, s and u the scaling object
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,7 @@ def _scaling(scaling: Any, method: str, shape: tuple[int, ...]) -> Callable[[Flo
             call(dict.fromkeys(keys, 1.0))
         except Exception:  # OMLT and scaling objects of users raise all kinds here
             continue
-        return lambda values, keys=keys: _take(call(dict(zip(keys, values.tolist(), strict=True))), keys)
+        return partial(_scaled, call, keys)
     raise ReadError(f"the scaling object's {method} does not take {int(np.prod(shape))} values of the shape {shape}")
 
 
@@ -102,7 +103,8 @@ def _keys(shape: tuple[int, ...]) -> list[list[Any]]:
     return [tuples, list(range(len(tuples)))]
 
 
-def _take(found: Mapping[Any, Any], keys: list[Any]) -> Floats:
+def _scaled(call: Callable[[dict[Any, float]], Mapping[Any, Any]], keys: list[Any], values: Floats) -> Floats:
+    found = call(dict(zip(keys, values.tolist(), strict=True)))
     return np.array([found[key] for key in keys], dtype=np.float64)
 
 

@@ -7,8 +7,11 @@ graph of ATen operators is then walked with symbolic tensors.
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -63,7 +66,7 @@ def read_torch(module: Any, *, logits: bool = False, input_shape: Sequence[int] 
 
 def _read(module: Any, shape: tuple[int, ...], logits: bool, name: str) -> Network:
     twin, example = _double_copy(module, shape) or _itself(module, shape)
-    tolerance = 1e-8 if example.dtype == torch.float64 else max(1e-5, 16 * torch.finfo(example.dtype).eps)
+    tolerance = 1e-6 if example.dtype == torch.float64 else max(1e-5, 16 * torch.finfo(example.dtype).eps)
     result = _run(twin, example, name)
     graph = TorchGraph(_export(twin, example, name), logits=logits)
     lowering = Lowering()
@@ -108,8 +111,8 @@ def _input_shape(module: Any) -> tuple[int, ...]:
             return (int(part.num_features),)
         if next(part.parameters(recurse=False), None) is not None:
             raise ReadError(
-                f"{type(module).__name__}: its first layer with weights, {name!r} ({type(part).__name__}), does not tell "
-                "the shape of the input; give input_shape, the shape of one example without the batch"
+                f"{type(module).__name__}: its first layer with weights, {name!r} ({type(part).__name__}), does not "
+                "tell the shape of the input; give input_shape, the shape of one example without the batch"
             )
     raise ReadError(f"{type(module).__name__} has no layer that tells the shape of the input; give input_shape")
 
@@ -149,8 +152,12 @@ def _run(module: Any, x: Any, name: str) -> Any:
 
 
 def _export(module: Any, example: Any, name: str) -> Any:
+    log = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # where it fails, it prints the graph as well; the error below says what matters
     try:
-        return torch.export.export(module, (example,), strict=False).run_decompositions({})
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            return torch.export.export(module, (example,), strict=False).run_decompositions({})
     except Exception as error:
         raise UnsupportedOperatorError(
             f"{name}: torch.export cannot write the module as one graph ({_first_line(error)}). Control flow that "
@@ -158,6 +165,8 @@ def _export(module: Any, example: Any, name: str) -> Any:
             node=name,
             operator="forward",
         ) from None
+    finally:
+        log.setLevel(level)
 
 
 def _outputs(module: Any, graph: TorchGraph, x: Any, tolerance: float, name: str) -> Floats:

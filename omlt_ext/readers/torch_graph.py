@@ -26,6 +26,9 @@ class TorchGraph:
         self.module = program.graph_module
         self.nodes = list(program.graph.nodes)
         self.constants = _constants(program)
+        if program.graph_signature.buffers_to_mutate:
+            changed = next(iter(program.graph_signature.buffers_to_mutate.values()))
+            raise ReadError(f"the module changes its own buffer {changed!r} while it runs; such a state cannot be read")
         inputs = [n for n in self.nodes if n.op == "placeholder" and n.name not in self.constants]
         outputs = pytree.tree_leaves(self.nodes[-1].args)
         if len(inputs) != 1 or len(outputs) != 1 or not isinstance(outputs[0], torch.fx.Node):
@@ -33,9 +36,6 @@ class TorchGraph:
                 f"the module takes {len(inputs)} tensors and gives {len(outputs)}; wrap it in a module with one of each"
             )
         self.input, self.output = inputs[0], outputs[0]
-        if program.graph_signature.buffers_to_mutate:
-            changed = next(iter(program.graph_signature.buffers_to_mutate.values()))
-            raise ReadError(f"the module changes its own buffer {changed!r} while it runs; such a state cannot be read")
         self.dropped = self._final() if logits else None
 
     def _final(self) -> Any:
@@ -106,7 +106,8 @@ class TorchGraph:
         values = [x if n is self.input else self.constants[n.name] for n in self.nodes if n.op == "placeholder"]
         interpreter = torch.fx.Interpreter(self.module, garbage_collect_values=False)
         interpreter.run(*values)
-        return interpreter.env[self.output], interpreter.env[self.dropped.args[0]]
+        final = self.dropped.args[0] if self.dropped is not None else self.output
+        return interpreter.env[self.output], interpreter.env[final]
 
 
 def _constants(program: ExportedProgram) -> dict[str, Any]:
@@ -123,7 +124,7 @@ def where(node: Any) -> str:
     """The submodule and the operator of a node."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     path = str(stack[-1][0]).replace("L['self'].", "").replace("L['self']", "") if stack else ""
-    return f"{path or 'the module'}, node {node.name!r}"
+    return f"submodule {path!r}, node {node.name!r}" if path else f"node {node.name!r}"
 
 
 def _refuse(node: Any, reason: str) -> NoReturn:

@@ -91,9 +91,10 @@ def neg(a: Tensor) -> Tensor:
     return -a
 
 
-def identity(a: Tensor, *args: Any, dtype: torch.dtype | None = None, **kwargs: Any) -> Tensor:
-    if dtype is not None and not dtype.is_floating_point:
-        raise NotLoweredError(f"to {dtype} rounds, which is not piecewise linear")
+def identity(a: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    for kind in (*args, *kwargs.values()):
+        if isinstance(kind, torch.dtype) and not kind.is_floating_point:
+            raise NotLoweredError(f"to {kind} rounds, which is not piecewise linear")
     return a
 
 
@@ -107,8 +108,7 @@ def where(condition: Value, a: Value, b: Value) -> Tensor:
     if isinstance(condition, Tensor):
         raise NotLoweredError("is lowered for a constant condition only")
     chosen = numbers(condition)
-    parts = [v * on if isinstance(v, Tensor) else numbers(v) * on for v, on in ((a, chosen), (b, 1.0 - chosen))]
-    return add(*parts)
+    return add(*(v * on if isinstance(v, Tensor) else numbers(v) * on for v, on in ((a, chosen), (b, 1.0 - chosen))))
 
 
 def matmul(a: Value, b: Value) -> Tensor:
@@ -263,7 +263,7 @@ def _axes(dims: Value, ndim: int) -> tuple[int, ...]:
 
 
 def total(x: Tensor, dim: Value = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
-    return identity(x, dtype=dtype).sum(_axes(dim, x.ndim), keepdim)
+    return identity(x, dtype).sum(_axes(dim, x.ndim), keepdim)
 
 
 def mean(x: Tensor, dim: Value = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
