@@ -20,6 +20,7 @@ from .domain import Box, Floats, check_interval
 from .errors import BoundsError, ReadError, ShapeError
 from .network import Bools, Network
 
+REMEDY = "; tighten_bounds(network, box) gives bounds that hold"
 METHODS = ("given", "interval", "crown", "dual", "split", "lp", "milp")
 Codes = NDArray[np.int8]
 
@@ -70,7 +71,7 @@ class Bounds:
                 values.setflags(write=False)
             ends.append(arrays)
         for k, (lo, hi) in enumerate(zip(*ends, strict=True)):
-            check_interval(lo, hi, lambda j, k=k: f"layer {k}, neuron {j}")
+            check_interval(lo, hi, lambda j, k=k: f"layer {k}, neuron {j}", REMEDY)
         code = METHODS.index(method)
         codes = tuple(np.full(layer.n_out, code, dtype=np.int8) for layer in network.layers)
         relu = tuple(layer.relu for layer in network.layers)

@@ -122,7 +122,7 @@ def as_box(domain: Box | Iterable[ArrayLike], n: int) -> Box:
     return box
 
 
-def check_interval(lower: Floats, upper: Floats, name: object) -> None:
+def check_interval(lower: Floats, upper: Floats, name: object, remedy: str = "") -> None:
     """Raise `BoundsError` on the first NaN, infinite or crossed pair; `name(j)` says whose it is."""
     bad = ~(np.isfinite(lower) & np.isfinite(upper)) | (lower > upper)
     if not bad.any():
@@ -131,8 +131,8 @@ def check_interval(lower: Floats, upper: Floats, name: object) -> None:
     low, high = float(lower[j]), float(upper[j])
     who = name(j) if callable(name) else f"{name} {j}"
     if low > high:
-        raise BoundsError(f"{who}: lower bound {low} lies above upper bound {high}")
-    raise BoundsError(f"{who}: bounds [{low}, {high}] must be finite numbers; give both ends")
+        raise BoundsError(f"{who}: lower bound {low} lies above upper bound {high}{remedy}")
+    raise BoundsError(f"{who}: bounds [{low}, {high}] must be finite numbers{remedy or '; give both ends'}")
 
 
 def _short(values: Floats) -> str:

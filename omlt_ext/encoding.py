@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from .bounds import Bounds
+from .bounds import REMEDY, Bounds
 from .domain import Floats, check_interval
 from .network import Bools, Layer, Network
 
@@ -199,7 +199,7 @@ def encode_network(network: Network, bounds: Bounds, formulation: Formulation) -
     encodings = []
     for k, layer in enumerate(network.layers):
         z_low, z_high = bounds.lower[k], bounds.upper[k]
-        check_interval(z_low, z_high, lambda j, k=k: f"layer {k}, neuron {j}")
+        check_interval(z_low, z_high, lambda j, k=k: f"layer {k}, neuron {j}", REMEDY)
         encodings.append(formulation.encode(layer, LayerBounds(z_low, z_high, low, high)))
         low, high = layer.activation(z_low), layer.activation(z_high)
     return tuple(encodings)
