@@ -5,14 +5,15 @@
 Symbols: f the network, c the objective's weights (n_outputs,), x a point (n_inputs,). `value` is c . f(x) at the best
 point found, always evaluated by the network itself. `bound` is at least the maximum, whatever has been proved so far:
 by propagation through the network with c appended as a last linear layer (valid in exact arithmetic), and by the
-solver's dual bound, widened by `TOLERANCE`.
+solver's dual bound, widened by `TOLERANCE`. The solver sees the network in units that keep every number within
+[-4096, 4096] (`scale_network`), since its tolerances are absolute; its bound is in `unit`s of the objective.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 
@@ -22,12 +23,13 @@ from numpy.typing import ArrayLike
 
 from omlt_ext.bounds import Bounds
 from omlt_ext.domain import Box, Floats, as_box
-from omlt_ext.encoding import Formulation, Ints
-from omlt_ext.errors import BoundsError, NetworkError, OptionError, ShapeError
+from omlt_ext.encoding import Formulation
+from omlt_ext.errors import BoundsError, NetworkError, OptionError, ShapeError, SolverError
 from omlt_ext.milp import network_model
 from omlt_ext.network import Layer, Network
 from omlt_ext.plugins import formulation as find_formulation
 from omlt_ext.propagation.rounding import row_blocks
+from omlt_ext.scaling import power, scale_network
 from omlt_ext.search import SearchResult
 from omlt_ext.solvers import HighsSolver, SolveResult
 from omlt_ext.tightening import tighten_bounds
@@ -39,6 +41,7 @@ METHODS = ("auto", "milp")
 TOLERANCE = 1e-6  # of HiGHS's dual bound, relative to max(1, |bound|): its feasibility tolerance
 LEAST_GAP = 1e-5  # a smaller gap cannot be told from the solver's tolerances
 TIGHT = {"mip_feasibility_tolerance": 1e-9, "primal_feasibility_tolerance": 1e-9, "dual_feasibility_tolerance": 1e-9}
+SMALL_WEIGHTS = {"small_matrix_value": 1e-12}  # HiGHS drops smaller coefficients; its default is 1e-9
 SAMPLES = 4096
 SAMPLE_WORK = 2**33  # multiplications that sampling may take; large networks get fewer samples
 SAMPLE_BYTES = 2**26
@@ -115,6 +118,7 @@ class _Search:
     x: Floats | None = None
     value: float = -np.inf
     bound: float = np.inf
+    propagated: float = np.inf  # the part of the bound that needs no trust in a solver
     nodes: int = 0
     stopped_by: str = "limit"
     rows: list[tuple[float, float | None, float | None]] = field(default_factory=list)
@@ -145,7 +149,8 @@ class _Search:
         except BoundsError:
             tighten_bounds(self.network, self.box, effort)  # where a layer overflows, its own error is the right one
             raise BoundsError("objective . f(x) overflows double precision on this box; scale the objective") from None
-        self.prove(float(bounds.upper[-1][0]))
+        self.propagated = min(self.propagated, float(bounds.upper[-1][0]))
+        self.prove(self.propagated)
         return Bounds.of(self.network, self.box, bounds.lower[:-1], bounds.upper[:-1])
 
     def sample(self, seed: int) -> None:
@@ -158,44 +163,44 @@ class _Search:
     def solve(self, bounds: Bounds, formulation: Formulation) -> None:
         """Branch and bound by HiGHS; once more with tighter tolerances where its point falls short of its bound."""
         assert self.x is not None  # sampling came first
-        model = network_model(self.network, bounds, formulation, objective=self.objective)
+        scaled = scale_network(self.network, bounds)
+        unit = float(power(np.array([-self.bound]), np.array([self.bound]))[0])  # of the objective, in the same way
+        weights = self.objective * scaled.outputs / unit
+        model = network_model(scaled.network, scaled.bounds, formulation, objective=weights)
         embedded = model.networks[0]
+
+        def watch(point: Floats | None, bound: float) -> None:
+            """Evaluate HiGHS's points while it runs; note its bound at each hundredth of the gap."""
+            if point is not None:
+                self.offer(point[None, embedded.inputs] * scaled.inputs)
+            wide = unit * widened(bound)
+            if self.value <= wide < self.bound - 0.01 * (self.bound - self.value):
+                self.prove(wide)
+
         for options in ({}, TIGHT):
-            solver = HighsSolver(model, options)
-            solver.start_from(*embedded.point(self.x))
+            solver = HighsSolver(model, SMALL_WEIGHTS | options)
+            solver.start_from(*embedded.point(self.x / scaled.inputs))
             # Half the gap, since the widened bound and the network's own value lie a tolerance further apart.
-            result = solver.solve(time_limit=self.left, gap=0.5 * self.gap, watch=self._watch(embedded.inputs))
+            try:
+                result = solver.solve(time_limit=self.left, gap=0.5 * self.gap, watch=watch)
+            except SolverError as error:
+                logger.warning(f"{error}; what is known so far stands")
+                return
             self.nodes += result.nodes
             if result.status in ("time_limit", "interrupted"):
                 self.stopped_by = result.status
             if result.x is not None:
-                self.offer(result.x[None, embedded.inputs])
-            self.trust(result)
+                self.offer(result.x[None, embedded.inputs] * scaled.inputs)
+            self.trust(result, unit)
             if result.status != "optimal" or not self.goes_on():
                 return
 
-    def _watch(self, inputs: Ints) -> Callable[[Floats | None, float], None]:
-        """What to do while HiGHS runs: evaluate its points, note its bound at each hundredth of the gap."""
-
-        def watch(point: Floats | None, bound: float) -> None:
-            if point is not None:
-                self.offer(point[None, inputs])
-            wide = widened(bound)
-            if self.value <= wide < self.bound - 0.01 * (self.bound - self.value):
-                self.prove(wide)
-
-        return watch
-
-    def trust(self, result: SolveResult) -> None:
+    def trust(self, result: SolveResult, unit: float) -> None:
         """Take the solver's dual bound, unless the network itself shows that it is wrong."""
-        wide = None if result.bound is None else widened(result.bound)
+        wide = None if result.bound is None else unit * widened(result.bound)
         if result.status == "infeasible" or (wide is not None and wide < self.value):
             claim = "no point" if wide is None else f"no value above {wide}"
-            logger.warning(
-                f"HiGHS says that there is {claim}, but the network has the value {self.value} at a point of the box; "
-                "the solver's bound is left out. The numbers of the model span too wide a range: scale the network or "
-                "give a smaller box"
-            )
+            self.refute(claim)
         elif wide is not None:
             self.prove(wide)
 
@@ -206,7 +211,18 @@ class _Search:
         value = float(self.objective @ self.network(x))
         if self.x is None or value > self.value:
             self.x, self.value = x.copy(), value
+            if value > self.bound and self.bound < self.propagated:
+                self.refute(f"no value above {self.bound}")
             self.record()
+
+    def refute(self, claim: str) -> None:
+        """Give up a bound of the solver's that the network's own value shows to be wrong."""
+        self.bound = self.propagated
+        logger.warning(
+            f"HiGHS says that there is {claim}, but the network has the value {self.value} at a point of the box; "
+            "the solver's bound is left out. The numbers of the model span too wide a range: scale the network or "
+            "give a smaller box"
+        )
 
     def prove(self, bound: float) -> None:
         """Lower the bound."""

@@ -260,6 +260,7 @@ def _results(
         "interrupted": SolverStatus.aborted,
     }.get(result.status, SolverStatus.warning)
     solver.wallclock_time = seconds
+    solver.statistics.branch_and_bound.number_of_bounded_subproblems = result.nodes
     solver.message = f"{result.status.replace('_', ' ')} after {result.nodes} nodes"
     if compiled.contradiction is not None:
         solver.message = compiled.contradiction

@@ -1,7 +1,8 @@
-"""The first case study on paper: its table, and its plot of quality against budget and of the bottles among the wines."""
+"""The first case study on paper: its table, and its plot of quality against budget and of blends among the wines."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ def table(report: dict[str, Any]) -> str:
     lines = ["R2 of the predicted ratio:"] + [f"  {name:24} {value:.3f}" for name, value in report["r2"].items()]
     for name in (INSIDE, FREE):
         lines += ["", f"{name}:"]
-        lines += ["  budget   cost  predicted  proved bound  status   from hull  network error  sklearn error  seconds"]
+        lines += [
+            "  budget   cost  predicted  proved bound  status   from hull  network error  sklearn error  nodes  seconds"
+        ]
         for row in report[name]:
             if row["predicted"] is None:
                 lines.append(f"  {row['budget']:6.2f}  no blend found: {row['status']}")
@@ -28,7 +31,7 @@ def table(report: dict[str, Any]) -> str:
             lines.append(
                 f"  {row['budget']:6.2f} {row['cost']:6.2f}  {row['predicted']:9.4f}  {row['bound']:12.4f}  "
                 f"{row['status']:8} {row['distance_from_hull']:9.2f}  {row['network_error']:13.0e}  "
-                f"{row['sklearn_error']:13.0e}  {row['seconds']:7.1f}"
+                f"{row['sklearn_error']:13.0e}  {row['nodes']:5d}  {row['seconds']:7.1f}"
             )
     lines += ["", *_recipe(report[INSIDE][len(report[INSIDE]) // 2]), f"{report['seconds']:.0f} s in all"]
     return "\n".join(lines)
@@ -48,14 +51,14 @@ def draw(cellar: Cellar, report: dict[str, Any], path: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        print("no plot: matplotlib is missing (pip install 'omlt-ext[plot]')")
+        print("no plot: matplotlib is missing (pip install 'omlt-ext[plot]')", file=sys.stderr)
         return
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     _quality(left, cellar, report)
     _bottles(right, cellar, report)
     figure.savefig(path, dpi=110)
-    print(f"plot: {path}")
+    print(f"plot: {path}", file=sys.stderr)
 
 
 def _found(report: dict[str, Any], name: str) -> list[dict[str, Any]]:
@@ -77,7 +80,8 @@ def _quality(axes: Any, cellar: Cellar, report: dict[str, Any]) -> None:
         axes.plot(budgets, values, style, color=COLOURS[name], ms=5, label=f"best blend, {name}")
     axes.set_xlabel("price or budget per litre (invented prices)")
     axes.set_ylabel("OD280/OD315 (measured; predicted for blends)")
-    axes.set_title("Quality against budget, each point proved optimal", fontsize=11)
+    proved = all(row["status"] == "optimal" for name in (INSIDE, FREE) for row in _found(report, name))
+    axes.set_title("Quality against budget" + (", each point proved optimal" if proved else ""), fontsize=11)
     axes.legend(fontsize=8, loc="lower right")
 
 

@@ -100,15 +100,16 @@ def solve(m: pyo.ConcreteModel, budget: float, cellar: world.Cellar, pipeline: A
     m.budget.set_value(budget)  # the model stays; the last solution is the start of the next solve
     found = pyo.SolverFactory("omlt_ext.highs").solve(m, time_limit=limit)
     row: dict[str, Any] = {"budget": budget, "status": str(found.solver.termination_condition)}
+    row |= {"nodes": found.solver.statistics.branch_and_bound.number_of_bounded_subproblems}
     row |= {"seconds": round(found.solver.wallclock_time, 2), "predicted": None}
     if found.problem.number_of_solutions == 0:
         return row
-    amounts = np.array([pyo.value(m.amount[a]) for a in cellar.names])
+    amounts = np.array(list(m.amount.get_values().values()))
     predicted = pyo.value(m.quality)
     row |= {"predicted": predicted, "bound": found.problem.upper_bound, "cost": pyo.value(m.cost)}
     row |= {"network_error": m.nn.get_error()}
     row |= {"sklearn_error": abs(predicted - pipeline.predict(amounts[None])[0]).item()}
-    row |= {"distance_from_hull": cellar.distance(amounts), "amounts": dict(zip(cellar.names, amounts.tolist()))}
+    row |= {"amounts": m.amount.get_values(), "distance_from_hull": cellar.distance(amounts)}
     row |= {"wines": {w: s.value for w, s in m.share.items() if m.opened[w].value > 0.5}}
     row |= {"treatments": {t: d.value for t, d in m.dose.items() if m.used[t].value > 0.5}}
     return row | {"label": next((k for k in range(3) if m.label[k].value > 0.5), None)}
@@ -127,10 +128,11 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
     begin = time.perf_counter()
     cellar = world.load_cellar(options.seed, on_offer)
-    pipeline, r2 = world.train_network(cellar, hidden)
+    pipeline = world.train_network(cellar, hidden)
     network = load_network(pipeline)  # the scaler is part of it, so its inputs are the amounts as measured
-    report: dict[str, Any] = {"date": str(date.today()), "cores": os.cpu_count(), "seed": options.seed, "r2": r2}
+    report: dict[str, Any] = {"date": str(date.today()), "cores": os.cpu_count(), "seed": options.seed}
     report |= {"versions": {name: version(name) for name in PACKAGES}, "network": repr(network)}
+    report["r2"] = world.r_squared(cellar, pipeline)
     for name, trust_region in ((INSIDE, True), (FREE, False)):
         model = build(cellar, network, trust_region=trust_region)
         report[name] = [solve(model, budget, cellar, pipeline, options.time_limit) for budget in budgets]

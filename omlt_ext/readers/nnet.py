@@ -102,7 +102,7 @@ class _Lines:
             body = line.strip()
             if body and not body.startswith("//"):
                 self.lines.append(self._parse(number, body))
-        self.length = text.count("\n") + 1
+        self.length = len(text.splitlines()) + 1
 
     def _parse(self, number: int, body: str) -> _Line:
         fields = [field.strip() for field in body.split(",")]

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from ..domain import Box, Floats
-from ..errors import OmltExtError, ReadError, UnsupportedOperatorError
+from ..errors import OmltExtError, ReadError, ShapeError, UnsupportedOperatorError
 from ..network import Network
 from .check import check_import
 from .lowering import Lowering, Tensor
@@ -55,7 +55,7 @@ def read_omlt(definition: Any) -> Network:
             t = _lower(t, layer, f"layer {k} ({type(layer).__name__})")
         t = t.reshape(shape_out) * out_factor + out_offset
     except (TypeError, ValueError) as error:
-        if isinstance(error, OmltExtError):
+        if isinstance(error, OmltExtError) and not isinstance(error, ShapeError):
             raise
         raise ReadError(f"{source}: the layers do not fit each other: {error}") from None
     box = _box(definition, factor.ravel(), offset.ravel(), shape_in)

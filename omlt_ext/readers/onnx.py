@@ -116,7 +116,7 @@ def _lower(model: onnx.ModelProto, source: str) -> Network:
     for value in graph.output:
         result = values[value.name]
         if not isinstance(result, Tensor):
-            if result is None or np.asarray(result).dtype.kind not in "fiu":
+            if result is None or np.asarray(result).dtype.kind not in "fiub":
                 raise ReadError(f"output {value.name!r} is not a tensor of numbers")
             result = lowering.constant(result)
         outputs[value.name] = result

@@ -113,10 +113,10 @@ def gemm(node: Node) -> Value:
         raise ReadError(f"Gemm takes matrices, not tensors of shapes {a.shape} and {b.shape}")
     a = a.transpose() if node.attribute("transA", 0) else a
     b = b.transpose() if node.attribute("transB", 0) else b
-    result = multiply(node, a, b) * float(node.attribute("alpha", 1.0))
+    result = multiply(node, a, b) * node.number("alpha", 1.0)
     if not node.has(2):
         return result
-    c = node.data(2) * float(node.attribute("beta", 1.0))
+    c = node.data(2) * node.number("beta", 1.0)
     if np.broadcast_shapes(c.shape, result.shape) != result.shape:
         raise ReadError(f"C of shape {c.shape} does not broadcast to {result.shape}")
     return result.graph.hold(result + c)
@@ -134,7 +134,7 @@ def batch_normalization(node: Node) -> Value:
     for values in (scale, shift, mean, variance):
         if values.shape != (x.shape[1],):
             raise ReadError(f"a statistic has shape {values.shape}, the data {x.shape[1]} channels")
-    factor = scale / np.sqrt(variance + float(node.attribute("epsilon", 1e-5)))
+    factor = scale / np.sqrt(variance + node.number("epsilon", 1e-5))
     return scale_and_shift(x, factor, shift - mean * factor, axis=1)
 
 

@@ -17,6 +17,8 @@ from .onnx_fold import evaluate
 from .onnx_node import Array, Node, Value, lowers
 from .symbolic import check_size
 
+BASIS = 4096  # entries of the data up to which a rare linear operator is found column by column
+
 
 @lowers("Identity")
 def identity(node: Node) -> Value:
@@ -40,7 +42,7 @@ def dropout(node: Node) -> list[Value]:
     x = node.data()
     if node.opset < 7:
         training = not node.attribute("is_test", 0) and node.opset >= 12
-        ratio = float(node.attribute("ratio", 0.5))
+        ratio = node.number("ratio", 0.5)
     else:
         training = bool(node.constant(2, "training_mode").reshape(())) if node.has(2) else False
         ratio = float(node.constant(1, "ratio").reshape(())) if node.has(1) else 0.5
@@ -162,7 +164,7 @@ def pad(node: Node) -> Value:
     axes = node.axes(node.integers(3, "axes", list(range(x.ndim))) or [], x.ndim)
     if len(pads) != 2 * len(axes):
         raise ReadError(f"pads {pads} do not hold a beginning and an end for each of the axes {axes}")
-    value = float(node.attribute("value", 0.0))
+    value = node.number("value", 0.0)
     if node.opset >= 11 and node.has(2):
         value = float(node.finite(2, "constant_value").reshape(()))
     width = [(0, 0)] * x.ndim
@@ -235,7 +237,8 @@ def space_and_depth(node: Node) -> Value:
     n, c, h, w = x.shape
     if node.operator == "SpaceToDepth":
         cells = x.index().reshape(n, c, h // b, b, w // b, b)
-        return x.pick(cells.transpose(0, 3, 5, 1, 2, 4).reshape(n, c * b * b, h // b, w // b))
+        order = (0, 3, 5, 1, 2, 4) if node.attribute("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
+        return x.pick(cells.transpose(order).reshape(n, c * b * b, h // b, w // b))
     if node.attribute("mode", "DCR") == "DCR":
         cells = x.index().reshape(n, b, b, c // (b * b), h, w).transpose(0, 3, 4, 1, 5, 2)
     else:
@@ -254,7 +257,16 @@ def size(node: Node) -> Value:
     return np.array(node.data().size, dtype=np.int64)
 
 
-@lowers("GatherElements", "GatherND", "ScatterND", "ScatterElements", "Scatter", "Trilu", "ReverseSequence", "Compress")
+@lowers(
+    "GatherElements",
+    "GatherND",
+    "ScatterND",
+    "ScatterElements",
+    "Trilu",
+    "ReverseSequence",
+    "Compress",
+    "CenterCropPad",
+)
 def moved(node: Node) -> list[Value]:
     """Rarer moves, asked of the standard's own evaluator: it is run on entry numbers instead of entries."""
     if node.attribute("reduction", "none") != "none":
@@ -264,9 +276,32 @@ def moved(node: Node) -> list[Value]:
 
 @lowers("Resize", "Upsample")
 def resize(node: Node) -> list[Value]:
-    if node.attribute("mode", "nearest") != "nearest":
-        node.refuse("is lowered with mode 'nearest'")
-    return by_numbers(node)
+    return by_numbers(node) if node.attribute("mode", "nearest") == "nearest" else by_basis(node)
+
+
+@lowers("Einsum")
+def einsum(node: Node) -> list[Value]:
+    if sum(isinstance(value, Tensor) and value.matrix.nnz > 0 for value in node.inputs) > 1:
+        node.refuse("of two tensors that both depend on the inputs is not piecewise linear; one must be constant")
+    return by_basis(node)
+
+
+def by_basis(node: Node) -> list[Value]:
+    """A node that is linear in its one data input, found by running the evaluator on zero and every unit tensor."""
+    at = next(i for i, value in enumerate(node.inputs) if isinstance(value, Tensor))
+    x = node.data(at)
+    if x.size > BASIS:
+        node.refuse(f"is lowered for at most {BASIS} entries, not {x.size}")
+    feeds = [*node.inputs]
+    columns = []
+    for unit in range(-1, x.size):
+        probe = np.zeros(x.size)
+        probe[max(unit, 0)] = float(unit >= 0)
+        feeds[at] = probe.reshape(x.shape)
+        columns.append(evaluate(node.proto, node.opset, feeds)[0])
+    offset = columns[0].ravel()
+    K = np.stack([column.ravel() for column in columns[1:]], axis=1) - offset[:, None]
+    return [x.linear(K, columns[0].shape) + offset.reshape(columns[0].shape)]
 
 
 def by_numbers(node: Node) -> list[Value]:

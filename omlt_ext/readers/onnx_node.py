@@ -56,6 +56,10 @@ class Node:
         value = self.attributes.get(name, default)
         return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
+    def number(self, name: str, default: float) -> float:
+        """A real attribute; the standard keeps its defaults, like every real attribute, in single precision."""
+        return float(self.attribute(name, np.float32(default)))
+
     def has(self, i: int) -> bool:
         """Whether input i is given."""
         return i < len(self.inputs) and self.inputs[i] is not None

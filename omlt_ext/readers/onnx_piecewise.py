@@ -26,7 +26,7 @@ def relu(node: Node) -> Value:
 
 @lowers("LeakyRelu")
 def leaky_relu(node: Node) -> Value:
-    return piecewise.leaky_relu(node.data(), float(node.attribute("alpha", 0.01)))
+    return piecewise.leaky_relu(node.data(), node.number("alpha", 0.01))
 
 
 @lowers("PRelu")
@@ -60,7 +60,7 @@ def clip(node: Node) -> Value:
 
 @lowers("HardSigmoid")
 def hard_sigmoid(node: Node) -> Value:
-    alpha, beta = float(node.attribute("alpha", 0.2)), float(node.attribute("beta", 0.5))
+    alpha, beta = node.number("alpha", 0.2), node.number("beta", 0.5)
     return piecewise.clip(node.data() * alpha + beta, 0.0, 1.0)
 
 

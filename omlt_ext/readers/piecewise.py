@@ -87,11 +87,12 @@ def largest(t: Tensor, groups: Ints) -> Tensor:
         raise ReadError("a maximum over no entry at all, such as a pooling window that lies in the padding")
     # -1 repeats a member: max(a, a) = a makes no ReLU
     member = groups[np.arange(len(groups)), np.argmax(groups >= 0, axis=1)]
-    columns = [t.pick(c) for c in np.where(groups < 0, member[:, None], groups).T]
-    while len(columns) > 1:
-        pairs = [maximum(a, b) for a, b in zip(columns[::2], columns[1::2], strict=False)]
-        columns = pairs + columns[2 * len(pairs) :]
-    return columns[0]
+    t = t.pick(np.where(groups < 0, member[:, None], groups))
+    while t.shape[1] > 1:  # neighbours first: overlapping windows share them
+        place, pairs = t.index(), t.shape[1] // 2
+        best = maximum(t.pick(place[:, 0 : 2 * pairs : 2]), t.pick(place[:, 1 : 2 * pairs : 2]))
+        t = t.graph.concatenate([best, t.pick(place[:, 2 * pairs :])], axis=1)
+    return t.reshape((t.size,))
 
 
 def smallest(t: Tensor, groups: Ints) -> Tensor:

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.special import expit, softmax
 
 from ..domain import Floats
-from ..errors import ImportCheckError, OmltExtError, ReadError, UnsupportedOperatorError
+from ..errors import ImportCheckError, OmltExtError, ReadError, ShapeError, UnsupportedOperatorError
 from ..network import Network
 from .check import check_import, probe_points
 from .lowering import Lowering, Tensor
@@ -55,7 +55,7 @@ def read_sklearn(model: Any, *, logits: bool = False) -> Network:
     try:
         y = _lower(x, model, logits, source)
     except ValueError as error:
-        if isinstance(error, OmltExtError):
+        if isinstance(error, OmltExtError) and not isinstance(error, ShapeError):
             raise
         raise ReadError(f"{source}: its fitted arrays do not fit each other: {error}") from None
     network = graph.to_network({"output": y}, source=source)

@@ -6,12 +6,12 @@ tensors and the classes in `SAFE_MODULES`, and stops at everything else before i
 
 from __future__ import annotations
 
+import re
 import warnings
 import zipfile
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from ..errors import MissingDependencyError, OmltExtError, ReadError
 from ..network import Network
@@ -78,11 +78,12 @@ def read_torch_file(
     return Network(network.layers, input_shape=network.input_shape, output_shape=network.output_shape, source=path.name)
 
 
-def _reason(error: Any) -> str:
+def _reason(error: Exception) -> str:
     """The unpickler's message without its advice to switch the protection off."""
-    text = " ".join(str(error).split())
-    for word in ("Unsupported global: GLOBAL ", "Unsupported class "):
-        if word in text:
-            name = text.split(word, 1)[1].split(" ", 1)[0]
-            return f"it asks for {name}, which is not loaded because it might run code; {REMEDY}"
-    return f"{type(error).__name__}: {text[:120]}" if text else type(error).__name__
+    text = str(error)
+    asked = re.search(r"GLOBAL (\S+)", text)
+    if asked:
+        return f"it asks for {asked[1]}, which is not loaded because it might run code; {REMEDY}"
+    parts = text.split("\n\n")
+    inner = parts[1] if text.startswith("Weights only load failed") and len(parts) > 1 else text
+    return f"{type(error).__name__} {' '.join(inner.split())[:120]}".strip()

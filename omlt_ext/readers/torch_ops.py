@@ -108,7 +108,9 @@ def where(condition: Value, a: Value, b: Value) -> Tensor:
     if isinstance(condition, Tensor):
         raise NotLoweredError("is lowered for a constant condition only")
     chosen = numbers(condition)
-    return add(*(v * on if isinstance(v, Tensor) else numbers(v) * on for v, on in ((a, chosen), (b, 1.0 - chosen))))
+    first = a * chosen if isinstance(a, Tensor) else numbers(a) * chosen
+    other = b * (1.0 - chosen) if isinstance(b, Tensor) else numbers(b) * (1.0 - chosen)
+    return add(first, other)
 
 
 def matmul(a: Value, b: Value) -> Tensor:
