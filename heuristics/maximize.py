@@ -29,7 +29,6 @@ from omlt_ext.milp import network_model
 from omlt_ext.network import Layer, Network
 from omlt_ext.plugins import formulation as find_formulation
 from omlt_ext.propagation.rounding import row_blocks
-from omlt_ext.scaling import power, scale_network
 from omlt_ext.search import SearchResult
 from omlt_ext.solvers import HighsSolver, SolveResult
 from omlt_ext.tightening import tighten_bounds
@@ -41,7 +40,6 @@ METHODS = ("auto", "milp")
 TOLERANCE = 1e-6  # of HiGHS's dual bound, relative to max(1, |bound|): its feasibility tolerance
 LEAST_GAP = 1e-5  # a smaller gap cannot be told from the solver's tolerances
 TIGHT = {"mip_feasibility_tolerance": 1e-9, "primal_feasibility_tolerance": 1e-9, "dual_feasibility_tolerance": 1e-9}
-SMALL_WEIGHTS = {"small_matrix_value": 1e-12}  # HiGHS drops smaller coefficients; its default is 1e-9
 SAMPLES = 4096
 SAMPLE_WORK = 2**33  # multiplications that sampling may take; large networks get fewer samples
 SAMPLE_BYTES = 2**26
@@ -163,23 +161,20 @@ class _Search:
     def solve(self, bounds: Bounds, formulation: Formulation) -> None:
         """Branch and bound by HiGHS; once more with tighter tolerances where its point falls short of its bound."""
         assert self.x is not None  # sampling came first
-        scaled = scale_network(self.network, bounds)
-        unit = float(power(np.array([-self.bound]), np.array([self.bound]))[0])  # of the objective, in the same way
-        weights = self.objective * scaled.outputs / unit
-        model = network_model(scaled.network, scaled.bounds, formulation, objective=weights)
+        model = network_model(self.network, bounds, formulation, objective=self.objective)
         embedded = model.networks[0]
 
         def watch(point: Floats | None, bound: float) -> None:
             """Evaluate HiGHS's points while it runs; note its bound at each hundredth of the gap."""
             if point is not None:
-                self.offer(point[None, embedded.inputs] * scaled.inputs)
-            wide = unit * widened(bound)
+                self.offer(point[None, embedded.inputs])
+            wide = widened(bound)
             if self.value <= wide < self.bound - 0.01 * (self.bound - self.value):
                 self.prove(wide)
 
         for options in ({}, TIGHT):
-            solver = HighsSolver(model, SMALL_WEIGHTS | options)
-            solver.start_from(*embedded.point(self.x / scaled.inputs))
+            solver = HighsSolver(model, options)
+            solver.start_from(*embedded.point(self.x))
             # Half the gap, since the widened bound and the network's own value lie a tolerance further apart.
             try:
                 result = solver.solve(time_limit=self.left, gap=0.5 * self.gap, watch=watch)
@@ -190,14 +185,14 @@ class _Search:
             if result.status in ("time_limit", "interrupted"):
                 self.stopped_by = result.status
             if result.x is not None:
-                self.offer(result.x[None, embedded.inputs] * scaled.inputs)
-            self.trust(result, unit)
+                self.offer(result.x[None, embedded.inputs])
+            self.trust(result)
             if result.status != "optimal" or not self.goes_on():
                 return
 
-    def trust(self, result: SolveResult, unit: float) -> None:
+    def trust(self, result: SolveResult) -> None:
         """Take the solver's dual bound, unless the network itself shows that it is wrong."""
-        wide = None if result.bound is None else unit * widened(result.bound)
+        wide = None if result.bound is None else widened(result.bound)
         if result.status == "infeasible" or (wide is not None and wide < self.value):
             claim = "no point" if wide is None else f"no value above {wide}"
             self.refute(claim)

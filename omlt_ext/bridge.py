@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 from pyomo.common.errors import InfeasibleConstraintException, PyomoException
-from pyomo.repn.plugins.standard_form import LinearStandardFormCompiler
 from scipy import sparse
 
 from .block import ReLUBlock
@@ -75,6 +74,8 @@ def compile_model(model: Any) -> CompiledModel:
     if len(objectives) > 1:
         names = ", ".join(objective.name for objective in objectives)
         raise ModelError(f"the model has {len(objectives)} active objectives ({names}); deactivate all but one")
+    from pyomo.repn.plugins.standard_form import LinearStandardFormCompiler  # it imports scipy.stats: half a second
+
     masks = [_row_masks(block) for block in blocks]
     contradiction, standard = None, None
     with _without_rows(blocks):

@@ -101,7 +101,7 @@ def _check_rules(world: ModuleType, cellar: object, row: dict) -> None:  # type:
 
 def test_no_blend_for_no_money(blend: ModuleType) -> None:
     cellar = blend.world.load_cellar(0, 12)
-    pipeline, _ = blend.world.train_network(cellar, (6, 6))
+    pipeline = blend.world.train_network(cellar, (6, 6))
     model = blend.build(cellar, blend.load_network(pipeline), trust_region=True)
     row = blend.solve(model, 0.5, cellar, pipeline, 20.0)
     assert row["status"] == "infeasible"
@@ -141,7 +141,7 @@ def test_flips_are_the_smallest_and_real(flip: ModuleType, tmp_path: Path, capsy
 
 
 def test_a_cheaper_flip_is_not_found_by_hand(flip: ModuleType) -> None:
-    """No single pixel, moved by less than the proved cost, flips the image: a check that shares no code with the model."""
+    """No single pixel, moved by less than the proved cost, flips the image: a check without the model."""
     classifier, _, images = flip.train_classifier((10, 10), 0)
     network = flip.load_network(classifier, logits=True)
     row = flip.smallest_flip(network, classifier, images[0], 60.0)

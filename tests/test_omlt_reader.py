@@ -1,6 +1,10 @@
 """OMLT NetworkDefinitions, against OMLT's own evaluation of the layers."""
 
+# ruff: noqa: E402 (the skip comes before the imports)
+
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 import pytest
@@ -9,8 +13,6 @@ from hypothesis import strategies as st
 
 pytestmark = pytest.mark.omlt
 pytest.importorskip("omlt")
-
-import itertools
 
 from omlt.neuralnet.layer import ConvLayer2D, DenseLayer, GNNLayer, IndexMapper, InputLayer, PoolingLayer2D
 from omlt.neuralnet.network_definition import NetworkDefinition
@@ -111,7 +113,7 @@ def test_bounds_that_are_open_incomplete_or_crossed():
     assert load_network(chain(layers, scaled_input_bounds={0: (0, np.inf), 1: (0, 1)})).input_box is None
     with pytest.raises(ReadError, match="keys"):
         load_network(chain(layers, scaled_input_bounds={0: (0, 1)}))
-    with pytest.raises(BoundsError, match="input 1: lower bound 3.0 lies above"):
+    with pytest.raises(BoundsError, match=r"input 1: lower bound .* lies above"):
         load_network(chain(layers, scaled_input_bounds={0: (0, 1), 1: (3, 1)}))
 
 
@@ -125,7 +127,7 @@ def test_what_cannot_be_read_is_refused():
         load_network(chain([InputLayer([4]), graph]))
     with pytest.raises(ReadError, match="not an InputLayer"):
         load_network(chain(dense([2, 3])[1:]))
-    with pytest.raises(ReadError, match="layer 0: weights|weights hold NaN"):
+    with pytest.raises(ReadError, match="weights hold NaN"):
         load_network(chain([InputLayer([1]), DenseLayer([1], [1], np.array([[np.nan]]), np.zeros(1))]))
     with pytest.raises(ReadError, match="do not fit each other"):
         load_network(chain([InputLayer([2]), DenseLayer([3], [1], np.ones((3, 1)), np.zeros(1))]))
@@ -136,7 +138,7 @@ def test_what_cannot_be_read_is_refused():
         load_network(branching)
 
 
-class Square:
+class Bent:
     """A scaling that is not affine, or one that mixes its inputs."""
 
     def __init__(self, mixes: bool) -> None:
@@ -151,9 +153,9 @@ class Square:
 
 def test_scaling_objects_that_cannot_be_folded():
     with pytest.raises(ReadError, match="not affine"):
-        load_network(chain(dense([2, 1]), scaling_object=Square(mixes=False)))
+        load_network(chain(dense([2, 1]), scaling_object=Bent(mixes=False)))
     with pytest.raises(ImportCheckError):
-        load_network(chain(dense([2, 1]), scaling_object=Square(mixes=True)))
+        load_network(chain(dense([2, 1]), scaling_object=Bent(mixes=True)))
     short = OffsetScaling([0.0], [1.0], [0.0], [1.0])
     with pytest.raises(OmltExtError, match="does not take 2 values"):
         load_network(chain(dense([2, 1]), scaling_object=short))

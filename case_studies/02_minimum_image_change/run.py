@@ -80,14 +80,9 @@ def smallest_flip(network: Network, classifier: MLPClassifier, image: Floats, li
         return row
     after = np.clip([m.x[i].value for i in m.x], 0.0, 1.0)  # HiGHS may leave a bound by its tolerance
     probability = classifier.predict_proba(after[None])[0]
-    row |= {
-        "cost": pyo.value(m.cost),
-        "bound": found.problem.lower_bound,
-        "network_error": m.nn.get_error(),
-        "after": after.tolist(),
-    }
-    row |= {"becomes": int(np.argmax(probability)), "sklearn_probabilities": probability.tolist()}
-    return row | {"pixels": int((np.abs(after - image) > 1e-6).sum())}
+    row |= {"cost": pyo.value(m.cost), "bound": found.problem.lower_bound, "network_error": m.nn.get_error()}
+    row |= {"after": after.tolist(), "pixels": int((np.abs(after - image) > 1e-6).sum())}
+    return row | {"becomes": int(np.argmax(probability)), "sklearn_probabilities": probability.tolist()}
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from .windows import Windows, average_pool, convolution, per_example, place_wind
 def _pair(node: Node) -> tuple[Tensor, Tensor]:
     """Both operands; before version 7 the second was broadcast from an axis on."""
     a, b = node.data(0), node.data(1)
-    if node.opset < 7 and node.attribute("broadcast", 0) and b.ndim < a.ndim:
-        axis = node.axis(node.attribute("axis", a.ndim - b.ndim), a.ndim)
+    if node.opset < 7 and "axis" in node.attributes and b.ndim:
+        axis = node.axis(node.attribute("axis"), a.ndim)
         b = b.reshape(b.shape + (1,) * (a.ndim - axis - b.ndim))
     return a, b
 

@@ -16,7 +16,9 @@ from ..domain import Floats
 from ..encoding import Ints
 from ..errors import SolverError
 from ..milp import MatrixModel
+from .scaling import scale_model
 
+SMALLEST = 1e-12  # HiGHS drops smaller coefficients; its own default of 1e-9 is too coarse for large inputs
 _Status = highspy.HighsModelStatus
 _STATUS = {
     _Status.kOptimal: "optimal",
@@ -54,7 +56,8 @@ class SolveResult:
 class HighsSolver:
     """One HiGHS model that lives across solves.
 
-    Change its objective, column bounds or integrality and solve again: HiGHS starts from the basis it has.
+    Change its objective or column bounds and solve again: HiGHS starts from the basis it has. Models with large
+    numbers are scaled on the way in and back on the way out (`scaling`).
     `options` are HiGHS's own; an unknown name or value raises `SolverError`.
 
     >>> import numpy as np; from scipy import sparse
@@ -72,9 +75,9 @@ class HighsSolver:
         self._crossed = bool((model.lower > model.upper).any() or (model.row_lower > model.row_upper).any())
         self._has_integers = bool(model.integer.any())
         self._highs = highspy.Highs()
-        self.set_options({"output_flag": log})
-        self.set_options(options or {})
-        self._pass(model)
+        self.set_options({"output_flag": log, "small_matrix_value": SMALLEST} | dict(options or {}))
+        scaled, self._scaling = scale_model(model)
+        self._pass(scaled)
 
     def set_options(self, options: Mapping[str, object]) -> None:
         """Set HiGHS options by name."""
@@ -97,8 +100,9 @@ class HighsSolver:
     def set_objective(self, c: Floats, *, maximize: bool, offset: float = 0.0) -> None:
         """Replace the objective."""
         columns = np.arange(c.size, dtype=np.int32)
-        self._highs.changeColsCost(c.size, columns, c)
-        self._highs.changeObjectiveOffset(offset)
+        unit = self._scaling.objective
+        self._highs.changeColsCost(c.size, columns, c * self._scaling.columns / unit)
+        self._highs.changeObjectiveOffset(offset / unit)
         sense = highspy.ObjSense.kMaximize if maximize else highspy.ObjSense.kMinimize
         self._highs.changeObjectiveSense(sense)
         self.maximize = maximize
@@ -107,11 +111,13 @@ class HighsSolver:
         """Replace the bounds of some columns."""
         low, high = (np.broadcast_to(np.asarray(end, dtype=np.float64), columns.shape) for end in (lower, upper))
         self._crossed = bool((low > high).any())
-        self._highs.changeColsBounds(columns.size, columns.astype(np.int32), _ends(low), _ends(high))
+        unit = self._scaling.columns[columns]
+        self._highs.changeColsBounds(columns.size, columns.astype(np.int32), _ends(low / unit), _ends(high / unit))
 
     def start_from(self, columns: Ints, values: Floats) -> None:
         """Give HiGHS a start: values for some columns; those it does not have it finds by a small solve."""
-        self._highs.setSolution(columns.size, columns.astype(np.int32), np.asarray(values, dtype=np.float64))
+        start = np.asarray(values, dtype=np.float64) / self._scaling.columns[columns]
+        self._highs.setSolution(columns.size, columns.astype(np.int32), start)
 
     def solve(
         self,
@@ -139,10 +145,10 @@ class HighsSolver:
         info = self._highs.getInfo()
         x = value = bound = None
         if info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible or status == "optimal":
-            x = np.array(self._highs.getSolution().col_value, dtype=np.float64)
-            value = float(info.objective_function_value)
+            x = np.array(self._highs.getSolution().col_value, dtype=np.float64) * self._scaling.columns
+            value = float(info.objective_function_value) * self._scaling.objective
         if self._has_integers and status != "infeasible":
-            bound = float(info.mip_dual_bound)
+            bound = float(info.mip_dual_bound) * self._scaling.objective
         elif status == "optimal":
             bound = value
         if bound is not None and not np.isfinite(bound):
@@ -156,11 +162,14 @@ class HighsSolver:
             yield
             return
 
+        scaling = self._scaling
+
         def at_point(event: highspy.HighsCallbackEvent) -> None:
-            watch(np.array(event.data_out.mip_solution, dtype=np.float64), float(event.data_out.mip_dual_bound))
+            x = np.array(event.data_out.mip_solution, dtype=np.float64) * scaling.columns
+            watch(x, float(event.data_out.mip_dual_bound) * scaling.objective)
 
         def at_check(event: highspy.HighsCallbackEvent) -> None:
-            watch(None, float(event.data_out.mip_dual_bound))
+            watch(None, float(event.data_out.mip_dual_bound) * scaling.objective)
 
         self._highs.cbMipImprovingSolution += at_point
         self._highs.cbMipInterrupt += at_check

@@ -1,0 +1,84 @@
+"""The same model in units that a solver's absolute tolerances can resolve.
+
+    x = s x',   row' = row / r,   c' = c s / d   with powers of two s, r and d, which are 1 where nothing is large
+
+Solvers accept rows and bounds that are violated by 1e-6 or so, whatever the numbers in them. Where a pre-activation
+reaches 1e9, that is less than double precision itself, and solvers have been seen to prune the optimum. Powers of two
+change no digit. What stays within 4096 keeps its unit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import sparse
+
+from ..domain import Floats
+from ..milp import MatrixModel
+
+LARGEST = 2.0**12
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """Factors >= 1: `columns` (n_columns,), and `objective`: value = objective * (value of the scaled model)."""
+
+    columns: Floats
+    objective: float
+
+
+def scale_model(model: MatrixModel) -> tuple[MatrixModel, Scaling]:
+    """The scaled model and its factors; the model itself where nothing in it is large.
+
+    Columns are scaled by their finite bounds (integer ones never), rows by the largest coefficient that their scaled
+    columns then have. Rows without such a column stay: how exactly the user's own rows hold is the user's choice of
+    units.
+
+    >>> import numpy as np
+    >>> from omlt_ext import Layer, Network, tighten_bounds
+    >>> from omlt_ext.formulations import BigM
+    >>> from omlt_ext.milp import network_model
+    >>> network = Network([Layer([[2.0**20]], [1.0], relu=False)])
+    >>> model = network_model(network, tighten_bounds(network, (0, 1)), BigM(), objective=[1.0])
+    >>> scaled, scaling = scale_model(model)
+    >>> scaling.columns, scaled.A.toarray(), scaled.c, scaling.objective
+    (array([  1., 512.]), array([[-2.048e+03,  1.000e+00]]), array([0., 1.]), 512.0)
+    """
+    magnitude = np.maximum(_finite(model.lower), _finite(model.upper))
+    columns = np.where(model.integer, 1.0, power(magnitude))
+    objective = float(power(np.abs(model.c * columns).max(initial=0.0, keepdims=True) * LARGEST)[0])
+    scaling = Scaling(columns, objective)
+    if objective == 1.0 and (columns == 1.0).all():
+        return model, scaling
+    A = sparse.csr_array(model.A @ sparse.diags_array(columns))
+    largest = np.zeros(model.n_rows)
+    np.maximum.at(
+        largest, np.repeat(np.arange(model.n_rows), np.diff(A.indptr)), abs(A.data) * (columns > 1.0)[A.indices]
+    )
+    rows = power(largest * LARGEST)
+    scaled = replace(
+        model,
+        c=model.c * columns / objective,
+        offset=model.offset / objective,
+        A=sparse.csr_array(sparse.diags_array(1.0 / rows) @ A),
+        row_lower=model.row_lower / rows,
+        row_upper=model.row_upper / rows,
+        lower=model.lower / columns,
+        upper=model.upper / columns,
+    )
+    return scaled, scaling
+
+
+def power(magnitude: Floats) -> Floats:
+    """The smallest power of two s >= 1 with magnitude / s <= LARGEST.
+
+    >>> power(np.array([0.0, 4096.0, 5000.0, 9000.0]))
+    array([1., 1., 2., 4.])
+    """
+    fraction, exponent = np.frexp(np.maximum(magnitude / LARGEST, 1.0))
+    return np.ldexp(1.0, exponent - (fraction == 0.5))
+
+
+def _finite(ends: Floats) -> Floats:
+    return np.where(np.isfinite(ends), np.abs(ends), 0.0)
