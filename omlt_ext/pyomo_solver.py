@@ -25,6 +25,7 @@ logger = logging.getLogger("omlt_ext")
 
 CHECK_TOLERANCE = 1e-5
 START_SECONDS = 10.0
+START_TOLERANCE = 1e-6  # how far a start may violate a row: HiGHS's own feasibility tolerance for integers
 
 _TERMINATION = {
     "optimal": TerminationCondition.optimal,
@@ -151,17 +152,34 @@ def find_start(compiled: CompiledModel, deadline: float | None = None) -> Floats
 
     Candidates: the variables' current values, the LP relaxation's point, the middle of the box. None where none of
     these patterns admits a point. With all binaries of the networks fixed only the user's own stay to be decided.
+    Where the current values are a feasible point themselves, the start is never worse than they are.
     """
     matrix = compiled.matrix
+    columns, values = compiled.values()
+    given = _given(matrix, columns, values)
     if not matrix.networks:
-        columns, values = compiled.values()
-        return _complete(matrix, columns, values, deadline) if columns.size else None
+        return _better(matrix, given, _complete(matrix, columns, values, deadline)) if columns.size else None
     for candidate in _candidates(compiled, deadline):
-        columns, values = pattern_columns(matrix, candidate)
-        point = _complete(matrix, columns, values, deadline)
+        point = _better(matrix, given, _complete(matrix, *pattern_columns(matrix, candidate), deadline))
         if point is not None:
             return point
     return None
+
+
+def _given(matrix: MatrixModel, columns: np.ndarray[Any, Any], values: Floats) -> Floats | None:
+    """The point that the variables' values are, None where some have none or where it is not feasible."""
+    if columns.size < matrix.n_columns:
+        return None
+    point = np.empty(matrix.n_columns)
+    point[columns] = values
+    return point if matrix.violation(point) <= START_TOLERANCE else None
+
+
+def _better(matrix: MatrixModel, one: Floats | None, other: Floats | None) -> Floats | None:
+    if one is None or other is None:
+        return other if one is None else one
+    sign = -1.0 if matrix.maximize else 1.0
+    return min(one, other, key=lambda x: sign * matrix.value(x))
 
 
 def _candidates(compiled: CompiledModel, deadline: float | None) -> Iterator[Floats]:

@@ -10,6 +10,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from omlt_ext.bridge import compile_model
+from omlt_ext.pyomo_solver import find_start
+
 pytest.importorskip("sklearn")
 
 STUDIES = Path(__file__).resolve().parents[1] / "case_studies"
@@ -150,3 +153,17 @@ def test_a_cheaper_flip_is_not_found_by_hand(flip: ModuleType) -> None:
     tries = np.clip(images[0] + steps.reshape(-1, 64), 0.0, 1.0)
     scores = network(tries)
     assert (np.delete(scores, own, axis=1).max(axis=1) - scores[:, own] < flip.MARGIN).all()
+
+
+def test_the_search_starts_from_the_first_flip(flip: ModuleType) -> None:
+    """Every variable has its value from the flip that was found, and the solver's start is no worse than that."""
+    classifier, _, images = flip.train_classifier((10, 10), 0)
+    network = flip.load_network(classifier, logits=True)
+    for image in images[:3]:
+        first = flip.first_flip(network, image, flip.MARGIN)
+        compiled = compile_model(flip.build(network, image, first))
+        assert compiled.values()[0].size == compiled.matrix.n_columns
+        start = find_start(compiled)
+        assert start is not None
+        assert compiled.matrix.violation(start) < 1e-5
+        assert compiled.matrix.value(start) <= np.abs(first - image).sum() + 1e-6

@@ -59,6 +59,9 @@ def build(network: Network, image: Floats, start: Floats) -> pyo.ConcreteModel:
 
     # The flip we have is the start of the search.
     m.nn.set_values_from(start)
+    winner = max(wrong, key=lambda t: network(start)[t])
+    for t in wrong:
+        m.wins[t].set_value(int(t == winner))
     for i, step in enumerate((start - image).tolist()):
         m.up[i].set_value(max(step, 0.0))
         m.down[i].set_value(max(-step, 0.0))
