@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 from networks import LARGE, SMALL
 from record import Tables, spread
+from tqdm.auto import tqdm
 
 INTERVAL, CROWN = "ReLUBlock, interval", "ReLUBlock, crown"
 TURNS = 5
@@ -24,14 +25,14 @@ ROUTES = ("appsi", "contrib.solver", "LP file")
 
 
 def main(*, small: bool = False) -> Tables:
-    widths, turns = (SMALL, 2) if small else (LARGE, TURNS)
+    widths, turns = (SMALL, 1) if small else (LARGE, TURNS)
     kinds = [INTERVAL, "arrays", CROWN]
     if find_spec("omlt"):
         kinds.insert(1, "OMLT")
     else:
         print("OMLT is not installed: its half of the comparison is left out (pip install omlt==1.2.2)")
     runs: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
-    for turn in range(turns):
+    for turn in tqdm(range(turns), desc="build", unit="turn"):
         for kind in kinds:
             if kind != "OMLT" or turn < OMLT_TURNS:
                 runs[kind].append(measure(kind, widths))

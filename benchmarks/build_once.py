@@ -70,7 +70,7 @@ def omlt(network: Network) -> dict[str, Any]:
     from omlt.neuralnet import NetworkDefinition, ReluBigMFormulation
     from omlt.neuralnet.layer import DenseLayer, InputLayer
 
-    definition = NetworkDefinition(scaled_input_bounds={i: (0, 1) for i in range(network.n_inputs)})
+    definition = NetworkDefinition(scaled_input_bounds=dict.fromkeys(range(network.n_inputs), (0, 1)))
     before_it: Any = InputLayer([network.n_inputs])
     definition.add_layer(before_it)
     for layer in network.layers:

@@ -32,7 +32,9 @@ Inputs = dict[str, tuple[tuple[int, ...], Any]]  # name: shape, with 1 for an op
 
 def main(data: Path, *, small: bool = False) -> Tables:
     if not find_spec("onnxruntime"):
-        print("onnxruntime is not installed: files are held against onnx's reference evaluator (pip install onnxruntime)")
+        print(
+            "onnxruntime is not installed: files are held against onnx's reference evaluator (pip install onnxruntime)"
+        )
     if not find_spec("omlt"):
         print("OMLT is not installed: its half of the comparison is left out (pip install omlt==1.2.2)")
     paths = sorted(data.rglob("*.onnx"))[: SMALL_COUNT if small else None]
@@ -43,9 +45,10 @@ def main(data: Path, *, small: bool = False) -> Tables:
         for loader in ("omlt_ext", "omlt")
         if loader in table
     ]
-    kinds = ["match", "refused", "refused, no node", "crash", "wrong"]
+    kinds = ["match", "refused", "refused, no node", "not loaded", "crash", "wrong"]
     summary = pd.DataFrame(counts).reindex(columns=["loader", "files", *kinds]).fillna(0)
-    return {"files": table, "summary": summary.astype(dict.fromkeys(kinds, int))}
+    refused = table.loc[table["omlt_ext"].str.startswith("refused"), ["file", "node", "why"]]
+    return {"files": table, "refused": refused, "summary": summary.astype(dict.fromkeys(kinds, int))}
 
 
 def ours(path: Path) -> dict[str, Any]:
@@ -56,7 +59,12 @@ def ours(path: Path) -> dict[str, Any]:
         named = "refused" if error.node and error.node in str(error) else "refused, no node"
         return {"omlt_ext": named, "difference": None, "node": error.node, "why": error.operator}
     except OmltExtError as error:
-        return {"omlt_ext": "refused, no node", "difference": None, "node": None, "why": str(error)}
+        return {
+            "omlt_ext": "refused, no node",
+            "difference": None,
+            "node": None,
+            "why": str(error).replace(str(path), path.name),
+        }
     except Exception as error:  # whatever else escapes is the defect that this benchmark looks for
         return {"omlt_ext": "crash", "difference": None, "node": None, "why": repr(error)}
     points = points_for(network.n_inputs)
@@ -78,7 +86,7 @@ def theirs(path: Path) -> dict[str, Any]:
         points = points_for(size)
         values = np.array([_layers(definition, point) for point in points])
     except Exception as error:  # OMLT has no family of errors
-        return {"omlt": "refused, no node", "omlt why": f"{type(error).__name__}: {error}"[:80]}
+        return {"omlt": "not loaded", "omlt why": f"{type(error).__name__}: {error}"[:80]}
     difference = relative(values, oracle(path, inputs, points))
     return {"omlt": "match" if difference <= TOLERANCE else "wrong", "omlt why": f"{difference:.2g}"}
 
@@ -128,7 +136,8 @@ def oracle(path: Path, inputs: Inputs, points: Floats) -> Floats:
     for point in points:
         parts = np.split(point, ends)
         feed = {
-            name: part.reshape(shape).astype(kind) for part, (name, (shape, kind)) in zip(parts, inputs.items(), strict=True)
+            name: part.reshape(shape).astype(kind)
+            for part, (name, (shape, kind)) in zip(parts, inputs.items(), strict=True)
         }
         rows.append(np.concatenate([np.ravel(value) for value in run(feed)]))
     return np.array(rows, dtype=np.float64)

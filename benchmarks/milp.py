@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from networks import normal_init
 from record import Tables
+from tqdm.auto import tqdm
 
 from omlt_ext import Box, Network, tighten_bounds
 from omlt_ext.domain import Floats
@@ -50,15 +51,15 @@ TINY = (Family("maximum", (3, 6, 6, 1), 1.0, 2), Family("margin", (4, 6, 6, 3), 
 
 def main(*, small: bool = False) -> Tables:
     rows = []
-    for family in TINY if small else FAMILIES:
-        for seed in range(family.seeds):
-            network, box, objective = instance(family, seed)
-            start = best_start(network, box, objective)
-            name = {"task": family.task, "network": "-".join(map(str, family.widths)), "r": family.radius, "seed": seed}
-            found = {effort: solve(network, box, objective, start, effort) for effort in EFFORTS}
-            check_agreement(name, found)
-            flat = {f"{key} {effort}": value for effort in EFFORTS for key, value in found[effort].items()}
-            rows.append(name | flat)
+    cases = [(family, seed) for family in (TINY if small else FAMILIES) for seed in range(family.seeds)]
+    for family, seed in tqdm(cases, desc="milp", unit="instance"):
+        network, box, objective = instance(family, seed)
+        start = best_start(network, box, objective)
+        name = {"task": family.task, "network": "-".join(map(str, family.widths)), "r": family.radius, "seed": seed}
+        found = {effort: solve(network, box, objective, start, effort) for effort in EFFORTS}
+        check_agreement(name, found)
+        flat = {f"{key} {effort}": value for effort in EFFORTS for key, value in found[effort].items()}
+        rows.append(name | flat)
     table = pd.DataFrame(rows)
     columns = [f"{key} {effort}" for key in ("seconds", "nodes", "unstable", "timed out") for effort in EFFORTS]
     return {"instances": table[["task", "network", "r", "seed", *columns]], "summary": summary(table)}

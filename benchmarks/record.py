@@ -1,4 +1,4 @@
-"""What a benchmark leaves behind: tables on the screen, CSV files, and one JSON file with the machine in general terms."""
+"""What a benchmark leaves behind: tables on the screen, CSV files, and JSON with the machine in general terms."""
 
 from __future__ import annotations
 

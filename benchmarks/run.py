@@ -1,6 +1,7 @@
 """Run benchmarks by name, or all of them: python benchmarks/run.py NAME|all [--small] [--data DIR] [--out DIR]
 
-Prints tables and writes them to DIR as CSV and JSON: by default to benchmarks/results, with --small nowhere.
+Prints tables and writes them to DIR as CSV and JSON. Without --out a full run writes to benchmarks/results and brings
+the tables of docs/PERFORMANCE.md up to date; a small one writes nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 from networks import outside_data
+from page import PAGE, refresh
 from record import machine, show, write
 
 PLAIN = ("build", "bounds", "milp", "changes")
@@ -40,6 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"({name}: {time.perf_counter() - begin:.0f} s)")
         if out is not None:
             write(out, name, tables, about)
+    if out == RESULTS:
+        refresh(RESULTS, PAGE)
 
 
 if __name__ == "__main__":

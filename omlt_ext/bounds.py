@@ -16,8 +16,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from .archive import read_archive
-from .domain import Box, Floats, check_interval
-from .errors import BoundsError, ReadError, ShapeError
+from .domain import Box, Floats, as_box, check_interval, numbers
+from .errors import BoundsError, OptionError, ReadError, ShapeError
 from .network import Bools, Network
 
 REMEDY = "; tighten_bounds(network, box) gives bounds that hold"
@@ -60,11 +60,12 @@ class Bounds:
         if not len(lower) == len(upper) == len(network.layers):
             counts = f"{len(lower)} lower and {len(upper)} upper"
             raise ShapeError(f"{counts} layers of bounds for a network of {len(network.layers)} layers")
-        if box.n != network.n_inputs:
-            raise ShapeError(f"the box has {box.n} coordinates, the network {network.n_inputs} inputs")
+        box = as_box(box, network.n_inputs)
+        if method not in METHODS:
+            raise OptionError(f"method {method!r} is none of {', '.join(METHODS)}")
         ends: list[list[Floats]] = []
         for side in (lower, upper):
-            arrays = [np.array(values, dtype=np.float64) for values in side]
+            arrays = [np.array(numbers(v, f"a bound of layer {k}", BoundsError)) for k, v in enumerate(side)]
             for k, (values, layer) in enumerate(zip(arrays, network.layers, strict=True)):
                 if values.shape != (layer.n_out,):
                     raise ShapeError(f"bounds of layer {k} have shape {values.shape}, not ({layer.n_out},)")
@@ -73,7 +74,7 @@ class Bounds:
         for k, (lo, hi) in enumerate(zip(*ends, strict=True)):
             check_interval(lo, hi, lambda j, k=k: f"layer {k}, neuron {j}", REMEDY)
         code = METHODS.index(method)
-        codes = tuple(np.full(layer.n_out, code, dtype=np.int8) for layer in network.layers)
+        codes = tuple(_frozen(np.full(layer.n_out, code, dtype=np.int8)) for layer in network.layers)
         relu = tuple(layer.relu for layer in network.layers)
         return cls(tuple(ends[0]), tuple(ends[1]), relu, box, codes, codes)
 
@@ -108,7 +109,7 @@ class Bounds:
         The result holds on the common part of both boxes. Crossed ends by rounding alone cannot happen with outward
         rounded bounds; where they do cross, one of the two was invalid and `BoundsError` says where.
         """
-        if [a.shape for a in self.lower] != [a.shape for a in other.lower]:
+        if len(self.relu) != len(other.relu) or not all(map(np.array_equal, self.relu, other.relu)):
             raise ShapeError("only bounds of the same network can be intersected")
         lower, upper, low_by, high_by = [], [], [], []
         for k in range(len(self.lower)):
@@ -116,8 +117,8 @@ class Bounds:
             tighter = other.upper[k] < self.upper[k]
             lower.append(_frozen(np.where(higher, other.lower[k], self.lower[k])))
             upper.append(_frozen(np.where(tighter, other.upper[k], self.upper[k])))
-            low_by.append(np.where(higher, other.lower_method[k], self.lower_method[k]))
-            high_by.append(np.where(tighter, other.upper_method[k], self.upper_method[k]))
+            low_by.append(_frozen(np.where(higher, other.lower_method[k], self.lower_method[k])))
+            high_by.append(_frozen(np.where(tighter, other.upper_method[k], self.upper_method[k])))
             check_interval(lower[-1], upper[-1], lambda j, k=k: f"layer {k}, neuron {j}")
         box = self.box if self.box is other.box else self.box.intersect(other.box)
         return Bounds(tuple(lower), tuple(upper), self.relu, box, tuple(low_by), tuple(high_by))
@@ -197,6 +198,12 @@ class Bounds:
 
     def __deepcopy__(self, memo: object) -> Bounds:
         return self  # frozen
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for arrays in state.values():
+            for array in arrays if isinstance(arrays, tuple) else ():
+                array.setflags(write=False)  # pickled arrays come back writable
+        self.__dict__.update(state)
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:

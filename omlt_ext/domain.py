@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import BoundsError, ShapeError
+from .errors import BoundsError, OmltExtError, ShapeError
 
 Floats = NDArray[np.float64]
 
@@ -33,10 +33,10 @@ class Box:
     upper: Floats
 
     def __init__(self, lower: ArrayLike, upper: ArrayLike) -> None:
-        try:
-            ends = [np.array(end, dtype=np.float64) for end in (lower, upper)]
-        except (TypeError, ValueError) as error:
-            raise BoundsError(f"the ends of a box must be numbers: {error}") from None
+        ends = [
+            numbers(end, f"the {side} end of the box", BoundsError)
+            for side, end in (("lower", lower), ("upper", upper))
+        ]
         try:
             lo, hi = (np.atleast_1d(end).copy() for end in np.broadcast_arrays(*ends))
         except ValueError:
@@ -66,8 +66,10 @@ class Box:
         >>> Box.ball([0.0, 0.5], 0.1, within=Box.full(2, 0, 1))
         Box([0.  0.4], [0.1 0.6])
         """
-        mid = np.asarray(center, dtype=np.float64).ravel()
-        box = cls(mid - np.asarray(radius), mid + np.asarray(radius))
+        mid, reach = numbers(center, "the center", BoundsError).ravel(), numbers(radius, "the radius", BoundsError)
+        if reach.shape not in ((), mid.shape):
+            raise ShapeError(f"the radius has shape {reach.shape}; it must be one number or ({mid.size},)")
+        box = cls(mid - reach, mid + reach)
         return box if within is None else box.intersect(within)
 
     @property
@@ -91,7 +93,9 @@ class Box:
 
     def contains(self, x: ArrayLike, tolerance: float = 0.0) -> bool:
         """Whether every point of x, (n,) or (batch, n), lies in the box up to `tolerance`."""
-        points = np.asarray(x, dtype=np.float64)
+        points = numbers(x, "the point", ShapeError)
+        if points.ndim not in (1, 2) or points.shape[-1] != self.n:
+            raise ShapeError(f"the point has shape {points.shape}; this box takes ({self.n},) or (batch, {self.n})")
         inside = (points >= self.lower - tolerance) & (points <= self.upper + tolerance)
         return bool(inside.all())
 
@@ -104,6 +108,9 @@ class Box:
 
     def __deepcopy__(self, memo: object) -> Box:
         return self  # frozen
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Box, (self.lower, self.upper)  # through the constructor: pickled arrays come back writable
 
 
 def as_box(domain: Box | Iterable[ArrayLike], n: int) -> Box:
@@ -120,6 +127,17 @@ def as_box(domain: Box | Iterable[ArrayLike], n: int) -> Box:
     if box.n != n:
         raise ShapeError(f"the box has {box.n} coordinates, the network {n} inputs")
     return box
+
+
+def numbers(values: object, what: str, error: type[OmltExtError]) -> Floats:
+    """`values` as float64; raises `error`, naming `what`, where they are ragged, complex or not numbers at all."""
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind == "c":
+            raise TypeError("the numbers are complex")
+        return np.asarray(array, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError) as cause:  # RuntimeError: a tensor that requires gradients
+        raise error(f"{what} is not an array of numbers: {cause}") from None
 
 
 def check_interval(lower: Floats, upper: Floats, name: object, remedy: str = "") -> None:

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from .domain import Box
-from .errors import NetworkError, ShapeError
+from .domain import Box, as_box, numbers
+from .errors import NetworkError, OmltExtError, ShapeError
 
 Floats: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
@@ -48,10 +48,10 @@ class Layer:
     def __init__(self, weight: object, bias: ArrayLike, relu: bool | ArrayLike) -> None:
         W = _weight(weight)
         n_out = W.shape[0]
-        b = np.array(bias, dtype=np.float64)
+        b = np.array(numbers(bias, "bias", NetworkError))
         if b.shape != (n_out,):
             raise NetworkError(f"bias has shape {b.shape}, weight {W.shape}; bias must be ({n_out},)")
-        mask = np.asarray(relu, dtype=bool)
+        mask = _mask(relu, "relu", NetworkError)
         if mask.shape not in ((), (n_out,)):
             raise NetworkError(f"relu has shape {mask.shape}; it must be one bool or ({n_out},)")
         mask = np.array(np.broadcast_to(mask, (n_out,)))
@@ -87,7 +87,7 @@ class Layer:
 
     def pre_activation(self, h: ArrayLike) -> Floats:
         """z = W h + b for h of shape (n_in,) or (batch, n_in)."""
-        points = np.asarray(h, dtype=np.float64)
+        points = _points(h, self.n_in, "layer")
         return np.asarray((self.weight @ points.T).T + self.bias)
 
     def activation(self, z: Floats) -> Floats:
@@ -110,6 +110,12 @@ class Layer:
         n_out, n_in = self.weight.shape  # no zeros to look for: several times faster
         columns = np.tile(np.arange(n_in), n_out)
         return sparse.csr_array((self.weight.ravel(), columns, np.arange(n_out + 1) * n_in), shape=(n_out, n_in))
+
+    def __deepcopy__(self, memo: object) -> Layer:
+        return self  # frozen
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Layer, (self.weight, self.bias, self.relu)  # through the constructor: pickled arrays come back writable
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -148,26 +154,31 @@ class Network:
         output_slices: Mapping[str, slice] | None = None,
         source: str = "arrays",
     ) -> None:
+        if not isinstance(layers, Iterable):
+            raise NetworkError(f"layers must be a list of Layers, not of type {type(layers).__name__}")
         stack = tuple(layers)
         if not stack:
             raise NetworkError("a network needs at least one layer")
+        for k, layer in enumerate(stack):
+            if not isinstance(layer, Layer):
+                kind = type(layer).__name__
+                raise NetworkError(f"layer {k} is of type {kind}, not Layer; load_network reads a list of (W, b)")
+            if layer.n_in == 0 or layer.n_out == 0:
+                sizes = f"{layer.n_in} inputs and {layer.n_out} outputs"
+                raise NetworkError(f"layer {k} has {sizes}; each layer of a network needs inputs and outputs")
         for k, (before, after) in enumerate(pairwise(stack)):
             if before.n_out != after.n_in:
                 raise NetworkError(f"layer {k} has {before.n_out} outputs, layer {k + 1} takes {after.n_in} inputs")
         n_in, n_out = stack[0].n_in, stack[-1].n_out
-        if n_in == 0 or n_out == 0:
-            raise NetworkError(f"a network needs inputs and outputs; this one has {n_in} and {n_out}")
         shapes = {"input_shape": (input_shape, n_in), "output_shape": (output_shape, n_out)}
         for name, (shape, size) in shapes.items():
-            if shape is not None and int(np.prod(shape)) != size:
+            if shape is not None and (min(shape, default=1) < 1 or int(np.prod(shape)) != size):
                 raise NetworkError(f"{name} {tuple(shape)} does not hold {size} numbers")
-        if input_box is not None and input_box.n != n_in:
-            raise NetworkError(f"input_box has {input_box.n} coordinates, the network {n_in} inputs")
         values = {
             "layers": stack,
             "input_shape": tuple(int(s) for s in input_shape) if input_shape is not None else (n_in,),
             "output_shape": tuple(int(s) for s in output_shape) if output_shape is not None else (n_out,),
-            "input_box": input_box,
+            "input_box": None if input_box is None else as_box(input_box, n_in),
             "input_slices": dict(input_slices or {"input": slice(0, n_in)}),
             "output_slices": dict(output_slices or {"output": slice(0, n_out)}),
             "source": source,
@@ -188,23 +199,16 @@ class Network:
         """Number of ReLU neurons in all layers."""
         return sum(int(layer.relu.sum()) for layer in self.layers)
 
-    def _points(self, x: ArrayLike) -> Floats:
-        points = np.asarray(x, dtype=np.float64)
-        if points.ndim not in (1, 2) or points.shape[-1] != self.n_inputs:
-            expected = f"({self.n_inputs},) or (batch, {self.n_inputs})"
-            raise ShapeError(f"the point has shape {points.shape}; this network takes {expected}")
-        return points
-
     def __call__(self, x: ArrayLike) -> Floats:
         """f(x): (n_inputs,) -> (n_outputs,), (batch, n_inputs) -> (batch, n_outputs)."""
-        h = self._points(x)
+        h = _points(x, self.n_inputs, "network")
         for layer in self.layers:
             h = layer(h)
         return h
 
     def pre_activations(self, x: ArrayLike) -> tuple[Floats, ...]:
         """z of every layer at x, each (n,) or (batch, n)."""
-        h, stack = self._points(x), []
+        h, stack = _points(x, self.n_inputs, "network"), []
         for layer in self.layers:
             z = layer.pre_activation(h)
             stack.append(z)
@@ -235,7 +239,7 @@ class Network:
         A: Floats = np.eye(self.n_inputs)
         c: Floats = np.zeros(self.n_inputs)
         for k, (layer, part) in enumerate(zip(self.layers, pattern, strict=True)):
-            active = np.asarray(part, dtype=bool)
+            active = _mask(part, f"pattern of layer {k}", ShapeError)
             if active.shape != (layer.n_out,):
                 raise ShapeError(f"pattern of layer {k} has shape {active.shape}, not ({layer.n_out},)")
             active = active | ~layer.relu
@@ -289,22 +293,37 @@ def compact(weight: object) -> Weight:
     return sparse.csr_array(dense) if np.count_nonzero(dense) < SPARSE_BELOW * dense.size else dense
 
 
-def _weight(weight: object) -> Weight:
+def _weight(weight: Any) -> Weight:
     if sparse.issparse(weight):
+        if weight.ndim != 2 or weight.dtype.kind == "c":
+            raise NetworkError(f"weight is {weight.dtype} of shape {weight.shape}; it must be real and (n_out, n_in)")
         W = sparse.csr_array(weight, dtype=np.float64, copy=True)
         W.sum_duplicates()
         W.eliminate_zeros()
         for array in (W.data, W.indices, W.indptr):
             array.setflags(write=False)
         return W
-    try:
-        dense = np.array(weight, dtype=np.float64, order="C")
-    except (TypeError, ValueError) as error:
-        raise NetworkError(f"weight is not an array of numbers: {error}") from None
+    dense = np.array(numbers(weight, "weight", NetworkError), order="C")
     if dense.ndim != 2:
         raise NetworkError(f"weight has shape {dense.shape}; it must be (n_out, n_in)")
     dense.setflags(write=False)
     return dense
+
+
+def _mask(values: object, what: str, error: type[OmltExtError]) -> Bools:
+    if isinstance(values, np.ndarray) and values.dtype == np.bool_:
+        return values
+    mask = numbers(values, what, error)
+    if not np.isin(mask, (0, 1)).all():  # NaN, text and counts are all true to NumPy
+        raise error(f"{what} must hold True and False only")
+    return mask.astype(bool)
+
+
+def _points(x: ArrayLike, n_in: int, taker: str) -> Floats:
+    points = numbers(x, "the point", ShapeError)
+    if points.ndim not in (1, 2) or points.shape[-1] != n_in:
+        raise ShapeError(f"the point has shape {points.shape}; this {taker} takes ({n_in},) or (batch, {n_in})")
+    return points
 
 
 def _first_bad(W: Weight) -> tuple[int, int]:

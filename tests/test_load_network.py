@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -49,7 +52,7 @@ def test_other_objects_are_refused_with_what_is_accepted(source):
 
 
 def test_a_class_is_not_a_model():
-    from sklearn.neural_network import MLPRegressor
+    MLPRegressor = pytest.importorskip("sklearn.neural_network").MLPRegressor
 
     with pytest.raises(ReadError, match="the class MLPRegressor"):
         load_network(MLPRegressor)
@@ -76,3 +79,40 @@ def test_suffixes_are_read_in_any_case(tmp_path):
     path = tmp_path / "SMALL.NNET"
     path.write_text("1,1,1,1,\n1,1,\n0,\n-1,\n1,\n0,0,\n1,1,\n2,\n3,\n")
     assert load_network(path)([1.0]) == 5.0
+
+
+WITHOUT = """
+import sys
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec
+hidden = {"torch", "keras", "sklearn", "omlt", "onnxruntime", "h5py", "tensorflow", "jax"}
+PathFinder.find_spec = lambda name, *rest: None if name in hidden else find(name, *rest)  # as if not installed
+from omlt_ext.errors import MissingDependencyError
+from omlt_ext.readers import load_network
+print(load_network([([[1.0]], [0.0])]).n_inputs, load_network(sys.argv[1]).n_inputs)
+for path in sys.argv[2:]:
+    try:
+        load_network(path)
+    except MissingDependencyError as error:
+        print(str(error).split("pip install ")[1].split()[0])
+"""
+
+
+def test_the_base_package_reads_without_the_optional_packages(tmp_path):
+    paths = [tmp_path / name for name in ("net.nnet", "net.pt", "net.keras")]
+    for path in paths:
+        path.write_text("1,1,1,1,\n1,1,\n0,\n-1,\n1,\n0,0,\n1,1,\n2,\n3,\n")
+    run = [sys.executable, "-c", WITHOUT, *map(str, paths)]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["1", "1", '"omlt-ext[torch]"', '"omlt-ext[keras,torch]"'], done.stderr
+
+
+def test_an_object_is_told_by_its_class_without_importing_its_package():
+    script = (
+        "import sys; from sklearn.linear_model import LinearRegression; from omlt_ext.readers import load_network; "
+        "print(load_network(LinearRegression().fit([[0.0], [1.0]], [1.0, 2.0])).n_inputs, "
+        "sorted({'torch', 'keras', 'omlt', 'onnxruntime'} & set(sys.modules)))"
+    )
+    pytest.importorskip("sklearn")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "1 []\n", done.stderr

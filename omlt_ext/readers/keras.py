@@ -14,7 +14,7 @@ from ..domain import Floats
 from ..errors import ImportCheckError, OmltExtError, ReadError, UnsupportedOperatorError
 from ..network import Network
 from .check import check_import, probe_points
-from .keras_layers import ACTIVATIONS, FINAL, LAYERS, OPERATIONS
+from .keras_tables import ACTIVATIONS, FINAL, LAYERS, OPERATIONS
 from .keras_values import Refusal, array
 from .lowering import Lowering, Tensor
 
@@ -66,6 +66,8 @@ def _read(model: Any, logits: bool) -> Network:
 
 def _check_model(model: Any) -> None:
     name = type(model).__name__
+    if not hasattr(keras, "ops"):
+        raise ReadError(f"Keras {keras.__version__} models are not read; Keras 3 is needed, or an export to ONNX")
     if name not in ("Sequential", "Functional") or not _is_ours(model):
         raise UnsupportedOperatorError(
             f"{name} is a subclassed Keras model: its call is Python code. Build the same layers with keras.Sequential "
@@ -143,12 +145,12 @@ class _Walk:
             return self.activate(t, operation)
         except Refusal as error:
             self.refuse(operation, str(error))
+        except UnsupportedOperatorError:  # of an activation that is a layer itself
+            raise
         except OmltExtError as error:
             raise ReadError(f"layer {operation.name!r} ({kind}): {error}") from None
         except (AttributeError, IndexError, TypeError, ValueError) as error:
-            self.refuse(
-                operation, f"is not lowered in this use ({str(error).splitlines()[0] if str(error) else error!r})"
-            )
+            self.refuse(operation, f"is not lowered in this use ({' '.join(str(error).split())[:120]})")
 
     def activate(self, t: Tensor, layer: Any) -> Tensor:
         """The layer's activation, which may be a function or a layer itself."""

@@ -35,10 +35,12 @@ def read_keras_file(path: str | PathLike[str], *, logits: bool = False) -> Netwo
     path = Path(path)
     keras = _import_keras()
     from .keras import read_keras
-    from .keras_layers import ACTIVATIONS, FINAL, LAYERS, OPERATIONS
+    from .keras_tables import ACTIVATIONS, FINAL, LAYERS, OPERATIONS
 
     config = _config(path)
-    _check_config(path, config, {*LAYERS, *STRUCTURE}, {*ACTIVATIONS, *FINAL}, set(OPERATIONS))
+    modules = (keras.initializers, keras.regularizers, keras.constraints)
+    helpers = {name for module in modules for name, value in vars(module).items() if isinstance(value, type)}
+    _check_config(path, config, {*LAYERS, *STRUCTURE}, {*ACTIVATIONS, *FINAL}, set(OPERATIONS), helpers)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -98,7 +100,9 @@ def _attribute(path: Path) -> str | bytes:
         return text
 
 
-def _check_config(path: Path, config: Any, classes: set[str], functions: set[str], operations: set[str]) -> None:
+def _check_config(
+    path: Path, config: Any, classes: set[str], functions: set[str], operations: set[str], helpers: set[str]
+) -> None:
     """Raise at the first class or function that may not be there."""
     for key, entry in _entries("", config):
         name, module = str(entry["class_name"]), str(entry.get("module") or "")
@@ -107,7 +111,12 @@ def _check_config(path: Path, config: Any, classes: set[str], functions: set[str
             allowed = str(entry.get("config")) in functions and module in ("builtins", "keras.activations")
             name = str(entry.get("config"))
         elif key.endswith(HELPERS):
-            allowed = module in ("", "keras.initializers", "keras.regularizers", "keras.constraints")
+            allowed = name in helpers and module in (
+                "",
+                "keras.initializers",
+                "keras.regularizers",
+                "keras.constraints",
+            )
         elif module.startswith(OPERATION_MODULES):
             allowed = name in operations
         else:

@@ -10,6 +10,7 @@ that later layers still need.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from itertools import pairwise
 
 import numpy as np
@@ -19,7 +20,18 @@ from scipy import sparse
 from ..domain import Box, Floats
 from ..errors import ReadError
 from ..network import Layer, Network, compact
-from .symbolic import Ints, Matrix, Tensor, check_size, distinct_rows, product, select_columns, used_columns, widen
+from .symbolic import (
+    Ints,
+    Matrix,
+    Tensor,
+    check_size,
+    distinct_rows,
+    product,
+    select_columns,
+    take_rows,
+    used_columns,
+    widen,
+)
 
 __all__ = ["Lowering", "Tensor"]
 
@@ -45,7 +57,7 @@ class Lowering:
         self._positive: NDArray[np.bool_] = np.zeros(0, dtype=bool)  # atoms that are never negative
         self._starts: list[int] = []  # first atom of each group, inputs aside
         self._definitions: list[tuple[Matrix, Floats]] = []
-        self._known: dict[tuple[bool, bytes, bytes, bytes, bytes], Ints] = {}
+        self._known: dict[bytes, Ints] = {}
 
     def input(self, name: str, shape: Sequence[int]) -> Tensor:
         """A new input of `shape`; all inputs come before the first ReLU."""
@@ -84,7 +96,7 @@ class Lowering:
         nothing: it is multiplied out again.
         """
         wide = np.flatnonzero(np.diff(t.matrix.indptr) > 1)
-        if used_columns(t.matrix[wide]).size <= wide.size:
+        if used_columns(take_rows(t.matrix, wide)).size <= wide.size:
             return t
         return self._replace(t, held=True)
 
@@ -95,11 +107,12 @@ class Lowering:
         positive = self._never_negative(matrix, offset)
         kept = lengths <= 1 if held else positive | (lengths == 0)
         fresh = np.flatnonzero(~kept)
-        atoms = self._atoms(matrix[fresh], offset[fresh], held, positive[fresh])
+        atoms = self._atoms(take_rows(matrix, fresh), offset[fresh], held, positive[fresh])
         units = sparse.csr_array(
             (np.ones(fresh.size), (fresh, atoms)), shape=(t.size, self._depth.size)
         )  # row i: the new atom of entry i
-        keep = sparse.diags_array(kept.astype(float), format="csr")
+        rows = np.flatnonzero(kept)
+        keep = sparse.csr_array((np.ones(rows.size), (rows, rows)), shape=(t.size, t.size))
         old = np.where(kept, offset if held else np.where(lengths == 0, np.maximum(offset, 0.0), offset), 0.0)
         return t._like(t.shape, widen(sparse.csr_array(keep @ matrix), self._depth.size) + units, old)
 
@@ -111,11 +124,14 @@ class Lowering:
 
     def _atoms(self, matrix: Matrix, offset: Floats, held: bool, positive: NDArray[np.bool_]) -> Ints:
         """Atoms with these definitions, equal ones only once: their numbers, one for each row."""
-        key = (held, matrix.indptr.tobytes(), matrix.indices.tobytes(), matrix.data.tobytes(), offset.tobytes())
+        mark = blake2b(bytes([held]))
+        for array in (matrix.indptr, matrix.indices, matrix.data, offset):
+            mark.update(np.ascontiguousarray(array).data)
+        key = mark.digest()
         if key in self._known:
             return self._known[key]
         first, which = distinct_rows(matrix, offset)
-        rows = matrix[first]
+        rows = take_rows(matrix, first)
         depth = np.zeros(first.size, dtype=np.int64)
         if rows.nnz:
             np.maximum.at(depth, np.repeat(np.arange(first.size), np.diff(rows.indptr)), self._depth[rows.indices])
@@ -140,10 +156,10 @@ class Lowering:
         for g in np.unique(group):
             matrix, offset = self._definitions[g]
             rows = atoms[order][group[order] == g] - self._starts[g]
-            parts.append(widen(matrix[rows], self._depth.size))
+            parts.append(widen(take_rows(matrix, rows), self._depth.size))
             offsets.append(offset[rows])
         back = np.argsort(order, kind="stable")
-        return sparse.vstack(parts, format="csr")[back], np.concatenate(offsets)[back]
+        return take_rows(sparse.vstack(parts, format="csr"), back), np.concatenate(offsets)[back]
 
     def _inline(self, matrix: Matrix, offset: Floats) -> tuple[Matrix, Floats]:
         """Multiply out held atoms that lie deeper than every other atom used: they would only cost a layer."""
@@ -196,9 +212,9 @@ class Lowering:
     def _layers(self, matrix: Matrix, offset: Floats) -> list[Layer]:
         """The layers that compute matrix a + offset, from the inputs on."""
         n = self._depth.size
-        rows, offsets = self._definition(np.arange(self.n_inputs, n))
-        definition = sparse.vstack([sparse.csr_array((self.n_inputs, n)), rows], format="csr")
-        constants = np.r_[np.zeros(self.n_inputs), offsets]
+        groups = [(sparse.csr_array((self.n_inputs, n)), np.zeros(self.n_inputs)), *self._definitions]
+        definition = sparse.vstack([widen(rows, n) for rows, _ in groups], format="csr")
+        constants = np.concatenate([offsets for _, offsets in groups])
         final = int(self._depth[matrix.indices].max(initial=0))
         ends = self._deepest_atoms(matrix, offset, final)
         if ends is None:
@@ -207,13 +223,13 @@ class Lowering:
             at = np.flatnonzero(ends >= 0)
             rest = np.flatnonzero(ends < 0)
             order = np.argsort(np.r_[at, rest], kind="stable")
-            matrix = sparse.vstack([definition[ends[at]], matrix[rest]], format="csr")[order]
+            matrix = take_rows(sparse.vstack([take_rows(definition, ends[at]), matrix[rest]], format="csr"), order)
             offset = np.r_[constants[ends[at]], offset[rest]][order]
             relu = np.r_[~self._held[ends[at]], np.zeros(rest.size, dtype=bool)][order]
         until = np.full(n, -1, dtype=np.int64)  # the last layer that reads each atom
         until[matrix.indices] = final
         for d in range(final - 1, 0, -1):
-            used = definition[np.flatnonzero((self._depth == d) & (until > d))].indices
+            used = take_rows(definition, np.flatnonzero((self._depth == d) & (until > d))).indices
             until[used] = np.maximum(until[used], d)
         layers: list[Layer] = []
         before = np.arange(self.n_inputs)
@@ -222,7 +238,7 @@ class Lowering:
             new = np.r_[new[~self._held[new]], new[self._held[new]]]
             passed = np.flatnonzero((self._depth < d) & (until > d))
             passing = sparse.csr_array((np.ones(passed.size), (np.arange(passed.size), passed)), shape=(passed.size, n))
-            weight = select_columns(sparse.vstack([definition[new], passing], format="csr"), before)
+            weight = select_columns(sparse.vstack([take_rows(definition, new), passing], format="csr"), before)
             active = np.r_[~self._held[new], np.zeros(passed.size, dtype=bool)]
             layers.append(Layer(compact(weight), np.r_[constants[new], np.zeros(passed.size)], active))
             before = np.r_[new, passed]

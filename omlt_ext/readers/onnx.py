@@ -7,6 +7,7 @@ result is compared with the standard's own evaluator before it is returned.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -72,21 +73,12 @@ def _treat_heads(graph: onnx.GraphProto, logits: bool) -> None:
     """Turn a Softmax, LogSoftmax or Sigmoid that ends the graph into Identity where logits are wanted."""
     makers = {output: node for node in graph.node for output in node.output}
     outputs = {value.name for value in graph.output}
-    readers: dict[str, int] = {}
-    for node in graph.node:
-        for need in needs(node):
-            readers[need] = readers.get(need, 0) + 1
+    uses = Counter([*outputs, *(need for node in graph.node for need in needs(node))])
     for value in sorted(outputs):
         node = makers.get(value)
-        while node is not None and node.op_type in PLAIN and node.input:
-            before = node.input[0]
-            node = makers.get(before) if readers.get(before) == 1 and before not in outputs else None
-        if (
-            node is None
-            or node.op_type not in HEADS
-            or node.domain not in STANDARD
-            or readers.get(node.output[0], 0) > 1
-        ):
+        while node is not None and node.op_type in PLAIN and node.input and uses[node.output[0]] == 1:
+            node = makers.get(node.input[0])
+        if node is None or node.op_type not in HEADS or node.domain not in STANDARD or uses[node.output[0]] > 1:
             continue
         if not logits:
             raise UnsupportedOperatorError(

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeAlias
 
 import onnx
-from onnx import numpy_helper
+from onnx import inliner, numpy_helper
 
 from ..errors import ReadError
 
@@ -45,12 +45,13 @@ def load_model(source: Source) -> tuple[onnx.ModelProto, str, Path | None]:
         raise ReadError(f"{name} is not an ONNX file, or it is truncated: it holds no graph with outputs")
     if not any(entry.domain in STANDARD for entry in model.opset_import):
         raise ReadError(f"{name} imports no version of the standard ONNX operators; it may be truncated")
+    _check_names(model.graph, name)
     for tensor in tensors(model.graph):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _load_external(tensor, None if path is None else path.parent, name)
     if model.functions:
         try:
-            model = onnx.inliner.inline_local_functions(model)
+            model = inliner.inline_local_functions(model)
         except Exception as error:  # whatever the C++ inliner finds wrong with the file
             raise ReadError(f"{name}: its local functions cannot be inlined: {error}") from None
     _order(model.graph, name)
@@ -102,6 +103,20 @@ def _bytes_of(path: Path) -> bytes:
         raise ReadError(f"{path} cannot be read: {error}") from None
 
 
+def _check_names(graph: onnx.GraphProto, name: str) -> None:
+    """Refuse names that are not text: protobuf hands out bytes where a damaged file holds no UTF-8."""
+    for node in graph.node:
+        words = (node.name, node.op_type, node.domain, *node.input, *node.output, *(a.name for a in node.attribute))
+        if not all(isinstance(word, str) for word in words):
+            raise ReadError(f"{name} is damaged: a node holds the name {words!r}, which is not text")
+        for attribute in node.attribute:
+            for inner in subgraphs(attribute):
+                _check_names(inner, name)
+    for entry in (*graph.initializer, *graph.input, *graph.output):
+        if not isinstance(entry.name, str):
+            raise ReadError(f"{name} is damaged: a tensor has the name {entry.name!r}, which is not text")
+
+
 def _load_external(tensor: onnx.TensorProto, folder: Path | None, name: str) -> None:
     """Move the data of an external tensor into the tensor."""
     where = f"{name}: external data of tensor {tensor.name!r}"
@@ -148,13 +163,12 @@ def _order(graph: onnx.GraphProto, name: str) -> None:
             maker[output] = i
     order: list[int] = []
     state: dict[int, bool] = {}  # True: done, False: being visited
-    stack = [(output.name, "the graph's outputs") for output in reversed(graph.output)]
+    stack: list[tuple[str | int, str]] = [(output.name, "the graph's outputs") for output in reversed(graph.output)]
     while stack:
         value, reader = stack.pop()
-        if value == "":  # every node above this mark is done
-            index = int(reader)
-            state[index] = True
-            order.append(index)
+        if isinstance(value, int):  # all that this node needs is done
+            state[value] = True
+            order.append(value)
             continue
         if value in known:
             continue
@@ -166,7 +180,7 @@ def _order(graph: onnx.GraphProto, name: str) -> None:
                 raise ReadError(f"{name}: the graph has a cycle through {label(graph.node[i], i)}")
             continue
         state[i] = False
-        stack.append(("", str(i)))
+        stack.append((i, ""))
         stack.extend((need, label(graph.node[i], i)) for need in sorted(needs(graph.node[i])))
     nodes = []
     for i in sorted(order) if _sorted(graph, order, maker) else order:

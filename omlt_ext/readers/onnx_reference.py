@@ -15,6 +15,35 @@ from onnx.reference.op_run import OpRun
 from .onnx_node import Array
 
 
+class _Broadcast(OpRun):
+    """onnx ignores the axis from which the second operand was broadcast before version 7."""
+
+    op_domain = ""
+
+    def _run(self, a: Array, b: Array, **given: Any) -> tuple[Array]:
+        if given.get("axis") is not None and b.ndim:
+            b = b.reshape(b.shape + (1,) * (a.ndim - given["axis"] % a.ndim - b.ndim))
+        return (self.formula(a, b),)
+
+    def formula(self, a: Array, b: Array) -> Array:
+        raise NotImplementedError
+
+
+class Add(_Broadcast):
+    def formula(self, a: Array, b: Array) -> Array:
+        return np.add(a, b)
+
+
+class Sub(_Broadcast):
+    def formula(self, a: Array, b: Array) -> Array:
+        return np.subtract(a, b)
+
+
+class Mul(_Broadcast):
+    def formula(self, a: Array, b: Array) -> Array:
+        return np.multiply(a, b)
+
+
 class BatchNormalization(OpRun):
     """Inference: onnx mixes in the statistics of the batch for versions 7 to 13."""
 
@@ -129,4 +158,4 @@ def _under_kernel(x: Array, given: dict[str, Any], fill: float) -> Iterator[tupl
         yield padded[(slice(None), slice(None), *place)], included[place]
 
 
-CORRECTED = [BatchNormalization, MaxPool, AveragePool, ConvTranspose]
+CORRECTED = [Add, Sub, Mul, BatchNormalization, MaxPool, AveragePool, ConvTranspose]

@@ -67,7 +67,7 @@ class Tensor:
             return Tensor(self.graph, index.shape, self.matrix, self.offset)
         outside = rows < 0
         if not outside.any():
-            return self._like(index.shape, self.matrix[rows], self.offset[rows])
+            return self._like(index.shape, take_rows(self.matrix, rows), self.offset[rows])
         padded = sparse.vstack([self.matrix, sparse.csr_array((1, self.matrix.shape[1]))], format="csr")
         rows = np.where(outside, self.size, rows)
         return self._like(index.shape, padded[rows], np.append(self.offset, fill)[rows])
@@ -176,6 +176,16 @@ def used_columns(matrix: Matrix) -> Ints:
     used = np.zeros(matrix.shape[1], dtype=bool)
     used[matrix.indices] = True
     return np.flatnonzero(used)
+
+
+def take_rows(matrix: Matrix, rows: Ints) -> Matrix:
+    """matrix[rows]; without a copy where the rows follow each other, as those of a whole layer do."""
+    if rows.size == 0 or rows[-1] - rows[0] != rows.size - 1 or (np.diff(rows) != 1).any():
+        return matrix[rows]
+    first, last = int(rows[0]), int(rows[-1]) + 1
+    start, end = matrix.indptr[first], matrix.indptr[last]
+    parts = (matrix.data[start:end], matrix.indices[start:end], matrix.indptr[first : last + 1] - start)
+    return sparse.csr_array(parts, shape=(rows.size, matrix.shape[1]))
 
 
 def select_columns(matrix: Matrix, columns: Ints) -> Matrix:

@@ -99,7 +99,7 @@ def _check_weights(module: Any) -> None:
             bad = values.isnan() if kind == "buffer" else ~values.isfinite()
             if values.is_floating_point() and bool(bad.any()):
                 index = tuple(bad.nonzero()[0].tolist())
-                raise ReadError(f"{kind} {name!r} holds {float(values[index])} at {index}; train the module again")
+                raise ReadError(f"{kind} {name!r} holds {values[index].item()} at {index}; train the module again")
 
 
 def _input_shape(module: Any) -> tuple[int, ...]:
@@ -109,7 +109,7 @@ def _input_shape(module: Any) -> tuple[int, ...]:
             return (int(part.in_features),)
         if isinstance(part, torch.nn.BatchNorm1d):
             return (int(part.num_features),)
-        if next(part.parameters(recurse=False), None) is not None:
+        if next(part.parameters(recurse=False), None) is not None and not next(part.children(), None):
             raise ReadError(
                 f"{type(module).__name__}: its first layer with weights, {name!r} ({type(part).__name__}), does not "
                 "tell the shape of the input; give input_shape, the shape of one example without the batch"

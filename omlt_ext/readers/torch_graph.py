@@ -9,9 +9,11 @@ import torch
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from ..errors import OmltExtError, ReadError, ShapeError, UnsupportedOperatorError
+from ..errors import OmltExtError, ReadError, UnsupportedOperatorError
 from .lowering import Lowering, Tensor
-from .torch_ops import FINAL, MOVING, OPERATORS, PLANES, NotLoweredError, Value, move, operator_name, plane_map
+from .torch_affine import plane_map
+from .torch_ops import FINAL, MOVING, OPERATORS, PLANES, SHAPED, move
+from .torch_values import NotLoweredError, Value, operator_name
 
 SUPPORTED = "linear, convolutional, pooling, normalisation, ReLU-like, arithmetic, min, max and reshaping operators"
 
@@ -84,6 +86,8 @@ class TorchGraph:
         try:
             if name in MOVING:
                 return move(graph, node.target, args, kwargs)
+            if name in SHAPED:
+                return node.target(torch.zeros(args[0].shape, dtype=torch.float64), *args[1:], **kwargs)
             if name in PLANES:
                 return plane_map(args[0], node.target, args[1:], kwargs, PLANES[name])
             lower = OPERATORS.get(str(node.target)) or OPERATORS.get(name)
@@ -95,11 +99,9 @@ class TorchGraph:
             hint = "; with logits=True it is dropped where it ends the network" if name in FINAL else ""
             _refuse(node, f"{error}{hint}")
         except OmltExtError as error:
-            if isinstance(error, ShapeError):
-                raise
-            raise type(error)(f"{where(node)}: {error}") from None
+            raise ReadError(f"{where(node)}: {error}") from None
         except (TypeError, ValueError, RuntimeError, IndexError) as error:
-            _refuse(node, f"is not lowered in this use ({str(error).splitlines()[0]})")
+            _refuse(node, f"is not lowered in this use ({' '.join(str(error).split())[:120]})")
 
     def run(self, x: Any) -> tuple[Any, Any]:
         """(output, argument of the dropped operator) of the exported graph itself at x."""

@@ -1,0 +1,1 @@
+"""Networks and their input boxes as files."""

@@ -1,0 +1,111 @@
+"""Write the tables of recorded results into docs/PERFORMANCE.md: python benchmarks/page.py
+
+The page marks where each table goes, `<!-- table: build.load -->` to `<!-- end -->`. Two tables are made here: `targets`
+holds what was asked against what was measured, `machines` says where and when each benchmark ran.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "PERFORMANCE.md"
+SLOT = re.compile(r"(<!-- table: (?P<name>[\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+Row = tuple[str, str, bool]
+
+
+def refresh(results: Path, page: Path) -> None:
+    """Replace every marked table whose results are there; the others stay as they are."""
+    content = {path.stem: json.loads(path.read_text()) for path in sorted(results.glob("*.json"))}
+    tables = {
+        f"{name}.{title}": pd.DataFrame(rows)
+        for name, parts in content.items()
+        for title, rows in parts.items()
+        if title != "machine"
+    }
+    tables["targets"] = pd.DataFrame(targets(tables), columns=["asked", "measured", "reached"])
+    tables["machines"] = machines(content)
+    for name in tables:
+        tables[name] = tables[name].rename(columns=lambda column: column.replace("|", r"\|"))
+
+    def fill(slot: re.Match[str]) -> str:
+        name = slot["name"]
+        return f"{slot[1]}{markdown(tables[name])}\n{slot[3]}" if name in tables else slot[0]
+
+    page.write_text(SLOT.sub(fill, page.read_text()))
+
+
+def targets(tables: dict[str, pd.DataFrame]) -> Iterator[Row]:
+    """What was asked of this package, what was measured, and whether that reaches it."""
+    if "build.build" in tables and "times faster than OMLT" in tables["build.build"]:
+        ours = tables["build.build"].set_index("model").loc["ReLUBlock, interval"]
+        speed, memory = ours["times faster than OMLT"], ours["memory of OMLT over it"]
+        yield "ReLUBlock built 10 times faster than OMLT's block", f"{speed:.3g} times", speed >= 10
+        yield "less memory than OMLT's block", f"{memory:.3g} times less", memory > 1
+        load = tables["build.load"]
+        for route in load[load["from"] == "OMLT"].to_dict("records"):
+            what = f"network to HiGHS 50 times faster than OMLT's model to HiGHS by {route['route']}"
+            alone, together = route["arrays faster"], route["arrays faster, with build"]
+            yield f"{what}, from OMLT's finished model", f"{alone:.3g} times", alone >= 50
+            yield f"{what}, from the network", f"{together:.3g} times", together >= 50
+    if "bounds.bounds" in tables:
+        bounds = tables["bounds.bounds"]
+        longest = bounds.loc[bounds["effort"] == "crown", "seconds"].max()
+        yield "CROWN bounds in under 1 s", f"{longest:.3g} s", longest < 1
+    if "milp.summary" in tables:
+        row = tables["milp.summary"].iloc[-1]
+        measured = f"{row['number']}, mean ratio {row['shifted ratio']:.3g}"
+        yield "CROWN against interval bounds on 20 small MILPs", measured, row["number"] >= 20
+    if "imports.summary" in tables:
+        row = tables["imports.summary"].set_index("loader").loc["omlt_ext"]
+        named = row["match"] + row["refused"] == row["files"]
+        measured = f"{row['match']} of {row['files']} match, {row['refused']} refused by node, {row['wrong']} wrong"
+        yield "ONNX files match or are refused by node, none wrong", measured, bool(named)
+    if "collision_avoidance.summary" in tables:
+        row = tables["collision_avoidance.summary"].iloc[0]
+        measured = f"{row['agree']:.0f} of {row['networks']:.0f}"
+        yield "the signs of 60 collision avoidance networks proved", measured, row["agree"] == row["networks"] == 60
+
+
+def machines(content: dict[str, Any]) -> pd.DataFrame:
+    """One row a benchmark: where it ran, with which versions, and how busy the machine was before."""
+    rows = []
+    for name, parts in content.items():
+        about = parts["machine"]
+        row = {"benchmark": name, "system": about["system"], "cores": about["cores"], "memory GB": about["memory_gb"]}
+        rows.append(row | {"load before": about["load_before"], "Python": about["python"]} | about["packages"])
+    return pd.DataFrame(rows)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table in Markdown, numbers to three digits and to the right.
+
+    >>> print(markdown(pd.DataFrame({"kind": ["a"], "seconds": [0.12345], "n": [7], "reached": [True]})))
+    | kind | seconds | n | reached |
+    | :-- | --: | --: | :-- |
+    | a | 0.123 | 7 | yes |
+    """
+    numbers = [pd.api.types.is_numeric_dtype(t) and not pd.api.types.is_bool_dtype(t) for t in table.dtypes]
+    lines = [list(map(str, table.columns)), ["--:" if number else ":--" for number in numbers]]
+    lines += [[_cell(value) for value in row] for row in table.itertuples(index=False)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if pd.isna(value):
+        return ""
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+    return str(value).replace("|", r"\|")
+
+
+if __name__ == "__main__":
+    refresh(Path(__file__).with_name("results"), PAGE)

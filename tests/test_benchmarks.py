@@ -1,0 +1,146 @@
+"""Each benchmark runs from its command at its smallest size, and its tables hold what they say. No figure is tested."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from omlt_ext import Box, Layer, Network
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+def run(name: str, out: Path, *more: str) -> str:
+    """Run one benchmark as a person does, with warnings as errors; return what it prints."""
+    command = [sys.executable, "-W", "error::RuntimeWarning", str(BENCHMARKS / "run.py"), name, "--small"]
+    done = subprocess.run([*command, "--out", str(out), *more], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    content = json.loads((out / f"{name}.json").read_text())
+    about = content["machine"]
+    assert set(about) == {"system", "cores", "memory_gb", "load_before", "python", "packages"}  # no names, no paths
+    assert about["cores"] >= 1
+    return done.stdout
+
+
+def table(out: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(out / f"{name}.csv")
+
+
+@pytest.fixture
+def onnx_folder(tmp_path: Path) -> Path:
+    """A network that loads, and one whose output is a sigmoid."""
+    import onnx
+
+    folder = tmp_path / "data"
+    folder.mkdir()
+    hidden = Layer([[1.0, -1.0], [0.5, 2.0]], [0.1, -0.2], relu=True)
+    Network([hidden, Layer([[1.0, 3.0]], [0.5], relu=False)]).save(folder / "relu.onnx")
+    text = '<ir_version: 8, opset_import: ["": 17]> g (float[1, 2] x) => (float[1, 2] y) { y = Sigmoid(x) }'
+    onnx.save(onnx.parser.parse_model(text), folder / "sigmoid.onnx")
+    return folder
+
+
+def test_build_compares_models_that_describe_the_same_network(tmp_path: Path) -> None:
+    run("build", tmp_path)
+    sizes = table(tmp_path, "build.size").set_index("model")
+    parts = ["columns", "binaries", "rows", "nonzeros"]
+    # The array path and the block are two readers of one encoding: what HiGHS holds must be the same.
+    assert sizes.loc["arrays", parts].tolist() == sizes.loc["ReLUBlock, interval", parts].tolist()
+    assert sizes.loc["ReLUBlock, crown", "binaries"] <= sizes.loc["arrays", "binaries"]
+    if find_spec("omlt"):
+        assert sizes.loc["OMLT", "binaries"] >= sizes.loc["arrays", "binaries"]
+        assert "times faster than OMLT" in table(tmp_path, "build.build")
+
+
+def test_crown_is_narrower_than_interval(tmp_path: Path) -> None:
+    run("bounds", tmp_path)
+    widths = table(tmp_path, "bounds.bounds").pivot(columns="effort", index="domain", values="unstable")
+    assert (widths["crown"] <= widths["interval"]).all()
+
+
+def test_milp_solves_every_instance_with_both_bounds(tmp_path: Path) -> None:
+    run("milp", tmp_path)
+    instances = table(tmp_path, "milp.instances")
+    assert (instances["unstable crown"] <= instances["unstable interval"]).all()
+    assert not instances[["timed out interval", "timed out crown"]].to_numpy().any()
+    summary = table(tmp_path, "milp.summary").set_index("instances").loc["all"]
+    gain = np.log1p(instances["seconds interval"]) - np.log1p(instances["seconds crown"])
+    assert summary["number"] == len(instances)
+    assert summary["shifted ratio"] == pytest.approx(np.exp(gain.mean()), rel=1e-4)
+
+
+def test_changes_are_measured(tmp_path: Path) -> None:
+    run("changes", tmp_path)
+    assert len(table(tmp_path, "changes.changes")) == 3
+
+
+def test_imports_tell_a_match_from_a_refusal(tmp_path: Path, onnx_folder: Path) -> None:
+    run("imports", tmp_path, "--data", str(onnx_folder))
+    files = table(tmp_path, "imports.files").set_index("file")
+    assert files["omlt_ext"].to_dict() == {"relu.onnx": "match", "sigmoid.onnx": "refused"}
+    assert files.loc["sigmoid.onnx", "why"] == "Sigmoid"
+    assert files.loc["relu.onnx", "difference"] < 1e-6
+
+
+def nnet(offset: float) -> str:
+    """max(0, x) + offset on [-1, 1] as an .nnet file, so that its least output is `offset`."""
+    lines = ["2,1,1,1,", "1,1,1,", "0,", "-1,", "1,", "0,0,", "1,1,", "1,", "0,", "1,", f"{offset},"]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("offset", "label", "proved"),
+    [(0.5, "UNSAT", "UNSAT"), (-0.5, "SAT", "SAT"), (0.5, "SAT", "UNSAT"), (-0.5, "UNSAT", "SAT")],
+)
+def test_signs_are_proved_whatever_the_label_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: float, label: str, proved: str
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from collision_avoidance import main
+
+    (tmp_path / f"net_{label}.nnet").write_text(nnet(offset))
+    tables = main(tmp_path, small=True)
+    assert tables["networks"]["proved"].tolist() == [proved]
+    assert tables["networks"]["least"].tolist() == pytest.approx([offset])
+    assert tables["summary"]["agree"].tolist() == [int(label == proved)]
+
+
+def test_without_a_folder_from_outside_its_benchmarks_say_so(tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCHMARKS / "run.py"), "imports", "--small", "--data", str(tmp_path / "none")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "skipped" in done.stdout
+
+
+def test_wrong_values_count_as_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from imports import points_for, relative
+
+    truth = points_for(3)
+    assert relative(truth, truth) == 0
+    assert relative(truth * (1 + 1e-4), truth) > 1e-5
+    assert relative(truth[:, :2], truth) == float("inf")
+    assert relative(truth * np.nan, truth) == float("inf")
+    only_small = truth.copy()
+    only_small[15:30] *= 1.001  # the scale of 0.1 alone: large values elsewhere must not hide it
+    assert relative(only_small, truth) > 1e-5
+
+
+def test_a_small_network_s_box_and_weights_follow_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from milp import TINY, best_start, instance
+
+    for family in TINY:
+        network, box, objective = instance(family, 0)
+        again, same_box, _ = instance(family, 0)
+        assert np.array_equal(network.layers[0].dense_weight(), again.layers[0].dense_weight())
+        assert isinstance(box, Box)
+        assert np.array_equal(box.lower, same_box.lower)
+        assert box.contains(best_start(network, box, objective))
