@@ -1,7 +1,7 @@
 """Write the tables of recorded results into docs/PERFORMANCE.md: python benchmarks/page.py
 
-The page marks where each table goes, `<!-- table: build.load -->` to `<!-- end -->`. Two tables are made here: `targets`
-holds what was asked against what was measured, `machines` says where and when each benchmark ran.
+The page marks where each table goes, from `<!-- table: build.load -->` to `<!-- end -->`. Two tables are made here:
+`targets` holds what was asked against what was measured, `machines` where each benchmark ran.
 """
 
 from __future__ import annotations
@@ -31,8 +31,6 @@ def refresh(results: Path, page: Path) -> None:
     }
     tables["targets"] = pd.DataFrame(targets(tables), columns=["asked", "measured", "reached"])
     tables["machines"] = machines(content)
-    for name in tables:
-        tables[name] = tables[name].rename(columns=lambda column: column.replace("|", r"\|"))
 
     def fill(slot: re.Match[str]) -> str:
         name = slot["name"]
@@ -92,7 +90,7 @@ def markdown(table: pd.DataFrame) -> str:
     | a | 0.123 | 7 | yes |
     """
     numbers = [pd.api.types.is_numeric_dtype(t) and not pd.api.types.is_bool_dtype(t) for t in table.dtypes]
-    lines = [list(map(str, table.columns)), ["--:" if number else ":--" for number in numbers]]
+    lines = [[_cell(name) for name in table.columns], ["--:" if number else ":--" for number in numbers]]
     lines += [[_cell(value) for value in row] for row in table.itertuples(index=False)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 

@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
         tables = benchmark.main(data, small=given.small) if name in OUTSIDE else benchmark.main(small=given.small)
         show(name, tables)
         print(f"({name}: {time.perf_counter() - begin:.0f} s)")
-        if out is not None:
+        if out is not None and tables:
             write(out, name, tables, about)
     if out == RESULTS:
         refresh(RESULTS, PAGE)

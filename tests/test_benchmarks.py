@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import subprocess
 import sys
@@ -81,7 +82,9 @@ def test_changes_are_measured(tmp_path: Path) -> None:
     assert len(table(tmp_path, "changes.changes")) == 3
 
 
+@pytest.mark.onnxruntime
 def test_imports_tell_a_match_from_a_refusal(tmp_path: Path, onnx_folder: Path) -> None:
+    pytest.importorskip("onnxruntime")
     run("imports", tmp_path, "--data", str(onnx_folder))
     files = table(tmp_path, "imports.files").set_index("file")
     assert files["omlt_ext"].to_dict() == {"relu.onnx": "match", "sigmoid.onnx": "refused"}
@@ -131,6 +134,46 @@ def test_wrong_values_count_as_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     only_small = truth.copy()
     only_small[15:30] *= 1.001  # the scale of 0.1 alone: large values elsewhere must not hide it
     assert relative(only_small, truth) > 1e-5
+
+
+def test_results_are_written_into_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import page
+    import record
+
+    for module in (page, record):
+        assert doctest.testmod(module).failed == 0
+    run("bounds", tmp_path)
+    target = tmp_path / "page.md"
+    target.write_text(
+        "# P\n<!-- table: bounds.bounds -->\nold\n<!-- end -->\n<!-- table: none.x -->\nkept\n<!-- end -->\n"
+    )
+    page.refresh(tmp_path, target)
+    text = target.read_text()
+    assert "old" not in text
+    assert "kept" in text
+    assert text.count("| crown |") == 2
+    page.refresh(tmp_path, target)
+    assert target.read_text() == text
+
+
+def test_targets_say_no_where_a_figure_is_not_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from page import targets
+
+    build = pd.DataFrame({"model": ["ReLUBlock, interval", "OMLT"]})
+    build["times faster than OMLT"], build["memory of OMLT over it"] = [9.9, 1.0], [1.5, 1.0]
+    load = pd.DataFrame(
+        {"from": ["OMLT"], "route": ["appsi"], "arrays faster": [49.0], "arrays faster, with build": [50.0]}
+    )
+    found = [reached for _, _, reached in targets({"build.build": build, "build.load": load})]
+    assert found == [False, True, False, True]
+
+
+def test_the_page_has_a_place_for_every_table_it_names() -> None:
+    text = (BENCHMARKS.parent / "docs" / "PERFORMANCE.md").read_text()
+    assert text.count("<!-- table: ") == text.count("<!-- end -->") > 0
+    assert "<!-- table: targets -->" in text
 
 
 def test_a_small_network_s_box_and_weights_follow_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
