@@ -176,7 +176,17 @@ class Draft:
         return Encoding(self.layer.n_in, tuple(self._columns), tuple(rows), self.h)
 
     def _affine(self) -> Rows:
-        j = self._present
+        j, b = self._present, self.layer.bias[self._present]
+        if not self.layer.is_sparse:
+            dense = self.layer.weight if j.size == self.layer.n_out else self.layer.weight[j]
+            if np.count_nonzero(dense) == dense.size:  # no zeros to leave out: every row has the same shape
+                indices, data = (np.empty((j.size, dense.shape[1] + 1), dtype=kind) for kind in (np.int32, np.float64))
+                indices[:, :-1], indices[:, -1] = np.arange(dense.shape[1]), self.z[j]
+                np.negative(dense, out=data[:, :-1])
+                data[:, -1] = 1.0
+                indptr = np.arange(j.size + 1, dtype=np.int32) * data.shape[1]
+                matrix = sparse.csr_array((data.ravel(), indices.ravel(), indptr), shape=(j.size, self._size))
+                return Rows("affine", j, matrix, b, b)
         W = self.layer.csr_weight()[j]
         entries = np.diff(W.indptr)
         indptr = np.concatenate([[0], np.cumsum(entries + 1)])
@@ -188,7 +198,6 @@ class Draft:
         indices[own], data[own] = self.z[j], 1.0
         indices[~own], data[~own] = W.indices, -W.data
         matrix = sparse.csr_array((data, indices, indptr), shape=(j.size, self._size))
-        b = self.layer.bias[j]
         return Rows("affine", j, matrix, b, b)
 
 

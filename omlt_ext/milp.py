@@ -140,9 +140,9 @@ class ModelBuilder:
 
     def add_rows(self, matrix: Any, columns: Ints, lower: Floats, upper: Floats) -> None:
         """Add the rows of a CSR matrix whose column i is the model's column `columns[i]` (`ZERO`: left out)."""
-        indices, data, counts = columns[matrix.indices], matrix.data, np.diff(matrix.indptr)
-        keep = indices != ZERO
-        if not keep.all():
+        indices, data, counts = columns.astype(np.int32)[matrix.indices], matrix.data, np.diff(matrix.indptr)
+        if (columns == ZERO).any():
+            keep = indices != ZERO
             rows = np.repeat(np.arange(counts.size), counts)[keep]
             indices, data, counts = indices[keep], data[keep], np.bincount(rows, minlength=counts.size)
         self._indices.append(indices)
@@ -197,10 +197,11 @@ class ModelBuilder:
         for columns, low, high in self._tighter:
             np.maximum.at(lower, columns, low)
             np.minimum.at(upper, columns, high)
-        counts = np.concatenate([np.zeros(1, dtype=np.int64), *self._counts])
+        counts = np.concatenate([np.zeros(1, dtype=np.int32), *self._counts])
         data = np.concatenate([*self._data, np.empty(0)])
-        indices = np.concatenate([*self._indices, np.empty(0, dtype=np.int64)])
-        A = sparse.csr_array((data, indices, np.cumsum(counts)), shape=(counts.size - 1, self.n_columns))
+        indices = np.concatenate([*self._indices, np.empty(0, dtype=np.int32)])
+        kind = np.int32 if data.size < 2**31 else np.int64  # one width for both, or SciPy converts the longer one
+        A = sparse.csr_array((data, indices, np.cumsum(counts, dtype=kind)), shape=(counts.size - 1, self.n_columns))
         A.sum_duplicates()
         return MatrixModel(
             c=np.zeros(self.n_columns) if c is None else c,

@@ -91,7 +91,7 @@ class HighsSolver:
         A = model.A
         status = self._highs.passModel(
             *(model.n_columns, model.n_rows, A.nnz, int(highspy.MatrixFormat.kRowwise), int(sense), model.offset),
-            *(model.c, *ends, A.indptr.astype(np.int32), A.indices.astype(np.int32), A.data),
+            *(model.c, *ends, A.indptr.astype(np.int32), A.indices.astype(np.int32, copy=False), A.data),
             model.integer.astype(np.int32),
         )
         if status == highspy.HighsStatus.kError and not self._crossed:
