@@ -7,7 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -122,16 +122,16 @@ def test_a_ball_outside_the_box_has_no_common_part():
         Box.ball([0.5, 5], 1, within=Box.full(2, 0, 1))
 
 
-@given(data=st.data(), n=st.integers(1, 4))
+@given(first=boxes(3), data=st.data())
 @settings(max_examples=60, deadline=None)
-def test_intersection_holds_exactly_the_points_of_both(data, n):
-    first, second = data.draw(boxes(n)), data.draw(boxes(n))
-    x = data.draw(arrays(np.float64, n, elements=FINITE))
-    assume((np.maximum(first.lower, second.lower) <= np.minimum(first.upper, second.upper)).all())
+def test_intersection_holds_exactly_the_points_of_both(first, data):
+    common = data.draw(st.sampled_from([first.lower, first.center, first.upper]))
+    below, above, x = (data.draw(arrays(np.float64, 3, elements=FINITE)) for _ in range(3))
+    second = Box(np.minimum(below, common), np.maximum(above, common))
     both = first.intersect(second)
-    for point in (x, both.lower, both.upper, first.lower, second.upper):
+    assert both.contains(common)
+    for point in (x, both.lower, both.upper, first.lower, first.upper, second.lower, second.upper):
         assert both.contains(point) == (first.contains(point) and second.contains(point))
-    assert both.contains(both.lower)
 
 
 def test_boxes_of_other_sizes_do_not_intersect():

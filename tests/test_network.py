@@ -307,8 +307,8 @@ def test_a_box_of_another_size_is_refused():
 
 
 def test_sparse_weights_become_canonical_csr():
-    entries = ([1.0, 2.0, 0.0, 3.0], ([0, 0, 1, 1], [1, 1, 0, 1]))  # a duplicate and a stored zero
-    layer = Layer(sparse.coo_array(entries, shape=(2, 2)), [0, 0], relu=True)
+    entries = ([1.0, 2.0, 3.0, 0.0], [1, 1, 1, 0], [0, 2, 4])  # a duplicate, a stored zero, columns out of order
+    layer = Layer(sparse.csr_array(entries, shape=(2, 2)), [0, 0], relu=True)
     assert layer.is_sparse
     assert layer.nnz == 2
     assert layer.dense_weight().tolist() == [[0, 3], [0, 3]]

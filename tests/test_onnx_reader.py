@@ -233,9 +233,14 @@ MODELS = {
 }
 
 
+NEW_EVALUATOR = {"Pad negative", "Reshape of version 1"}
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_operator_forms_load(name):
     """Loading includes the check against onnx's evaluator in double precision, which is what tests the numbers."""
+    if name in NEW_EVALUATOR and tuple(int(part) for part in onnx.__version__.split(".")[:2]) < (1, 18):
+        pytest.skip("the evaluator of this version of onnx does not run it")
     network = read_onnx(MODELS[name])
     assert np.isfinite(network(np.zeros(network.n_inputs))).all()
 

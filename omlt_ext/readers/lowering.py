@@ -29,6 +29,7 @@ from .symbolic import (
     product,
     select_columns,
     take_rows,
+    units,
     used_columns,
     widen,
 )
@@ -68,7 +69,7 @@ class Lowering:
         self.n_inputs += size
         self.input_slices[name] = slice(start, self.n_inputs)
         self._grow(np.zeros(size, dtype=np.int64), held=False, positive=np.zeros(size, dtype=bool))
-        matrix = sparse.eye_array(size, self.n_inputs, k=start, format="csr")
+        matrix = units(start + np.arange(size), self.n_inputs)
         return Tensor(self, tuple(int(s) for s in shape), matrix, np.zeros(size))
 
     def constant(self, values: ArrayLike) -> Tensor:
@@ -108,13 +109,13 @@ class Lowering:
         kept = lengths <= 1 if held else positive | (lengths == 0)
         fresh = np.flatnonzero(~kept)
         atoms = self._atoms(take_rows(matrix, fresh), offset[fresh], held, positive[fresh])
-        units = sparse.csr_array(
+        new = sparse.csr_array(
             (np.ones(fresh.size), (fresh, atoms)), shape=(t.size, self._depth.size)
         )  # row i: the new atom of entry i
         rows = np.flatnonzero(kept)
         keep = sparse.csr_array((np.ones(rows.size), (rows, rows)), shape=(t.size, t.size))
         old = np.where(kept, offset if held else np.where(lengths == 0, np.maximum(offset, 0.0), offset), 0.0)
-        return t._like(t.shape, widen(sparse.csr_array(keep @ matrix), self._depth.size) + units, old)
+        return t._like(t.shape, widen(sparse.csr_array(keep @ matrix), self._depth.size) + new, old)
 
     def _never_negative(self, matrix: Matrix, offset: Floats) -> NDArray[np.bool_]:
         """Entries that are plain sums of atoms >= 0. Coefficients other than one are left to bound tightening."""
@@ -173,10 +174,11 @@ class Lowering:
                 return matrix, offset
             deep = held[self._depth[held] == top]
             rows, shift = self._definition(deep)
-            chosen = np.zeros(self._depth.size)
-            chosen[deep] = 1.0
+            chosen = np.zeros(self._depth.size, dtype=bool)
+            chosen[deep] = True
             coefficients = matrix[:, deep]
-            rest = sparse.csr_array(matrix @ sparse.diags_array(1.0 - chosen, format="csr"))
+            others = np.where(chosen[matrix.indices], 0.0, matrix.data)
+            rest = sparse.csr_array((others, matrix.indices, matrix.indptr), shape=matrix.shape)
             matrix = sparse.csr_array(rest + product(coefficients, rows))
             matrix.eliminate_zeros()
             offset = offset + coefficients @ shift
@@ -237,7 +239,7 @@ class Lowering:
             new = np.flatnonzero((self._depth == d) & (until > d))
             new = np.r_[new[~self._held[new]], new[self._held[new]]]
             passed = np.flatnonzero((self._depth < d) & (until > d))
-            passing = sparse.csr_array((np.ones(passed.size), (np.arange(passed.size), passed)), shape=(passed.size, n))
+            passing = units(passed, n)
             weight = select_columns(sparse.vstack([take_rows(definition, new), passing], format="csr"), before)
             active = np.r_[~self._held[new], np.zeros(passed.size, dtype=bool)]
             layers.append(Layer(compact(weight), np.r_[constants[new], np.zeros(passed.size)], active))

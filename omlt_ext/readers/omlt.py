@@ -157,7 +157,7 @@ def _lower(t: Tensor, layer: Any, where: str) -> Tensor:
     if kind == "DenseLayer":
         W = _finite(layer.weights, where, "weights")
         rows = t.size // W.shape[0]
-        K = sparse.kron(sparse.eye_array(rows), W.T, format="csr") if rows > 1 else W.T
+        K = sparse.kron(sparse.identity(rows), W.T, format="csr") if rows > 1 else W.T
         z = t.linear(K, (*t.shape[:-1], W.shape[1])) + _finite(layer.biases, where, "biases")
         z = z.reshape(shape)
     elif kind in ("ConvLayer2D", "PoolingLayer2D"):

@@ -6,14 +6,13 @@ result is compared with the standard's own evaluator before it is returned.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import onnx
 
-from ..errors import OmltExtError, ReadError, UnsupportedOperatorError
+from ..errors import ImportCheckError, OmltExtError, ReadError, UnsupportedOperatorError
 from ..network import Network
 from ..writers.sidecar import read_sidecar, sidecar_of
 from . import onnx_affine, onnx_index, onnx_piecewise
@@ -62,6 +61,8 @@ def read_onnx(source: Source, *, logits: bool = False) -> Network:
             check_onnx(network, model, exact, name)
     except UnsupportedOperatorError as error:
         raise UnsupportedOperatorError(f"{name}: {error}", node=error.node, operator=error.operator) from None
+    except ImportCheckError:
+        raise
     except OmltExtError as error:
         raise type(error)(f"{name}: {error}") from None
     except MemoryError:
@@ -94,8 +95,6 @@ def _treat_heads(graph: onnx.GraphProto, logits: bool) -> None:
 def _lower(model: onnx.ModelProto, source: str) -> Network:
     graph, lowering = model.graph, Lowering()
     values: dict[str, Value] = {tensor.name: array_of(tensor) for tensor in graph.initializer}
-    for entry in graph.sparse_initializer:
-        values[entry.values.name] = _dense(entry)
     shapes: dict[str, tuple[int, ...]] = {}
     for value in graph.input:
         if value.name not in values:
@@ -157,11 +156,11 @@ def _results(node: Node, domain: str, model: onnx.ModelProto, values: dict[str, 
     except UnsupportedOperatorError:
         raise
     except OmltExtError as error:
-        raise ReadError(f"{node.label} ({node.operator}): {error}") from None
+        raise ReadError(f"{node.place}: {error}") from None
     except MemoryError:
         raise
     except Exception as error:  # malformed attributes and shapes surface as whatever NumPy raises
-        raise ReadError(f"{node.label} ({node.operator}) is malformed: {type(error).__name__}: {error}") from None
+        raise ReadError(f"{node.place} is malformed: {type(error).__name__}: {error}") from None
     return results
 
 
@@ -211,21 +210,6 @@ def _input_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
 
 def _unbatched(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[1:] if len(shape) > 1 and shape[0] == 1 else shape or (1,)
-
-
-def _dense(entry: onnx.SparseTensorProto) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    values, indices, dims = array_of(entry.values), array_of(entry.indices), tuple(entry.dims)
-    if math.prod(dims) > 2**26:
-        raise ReadError(f"the sparse tensor {entry.values.name!r} of shape {dims} is too large to lower")
-    dense = np.zeros(dims, dtype=values.dtype)
-    try:
-        if indices.ndim == 1:
-            dense.reshape(-1)[indices] = values
-        else:
-            dense[tuple(indices.T)] = values
-    except (IndexError, ValueError) as error:
-        raise ReadError(f"the sparse tensor {entry.values.name!r} is malformed: {error}") from None
-    return dense
 
 
 def _with_box(network: Network, path: Path) -> Network:

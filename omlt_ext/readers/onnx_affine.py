@@ -14,7 +14,7 @@ from ..errors import ReadError
 from .lowering import Tensor
 from .onnx_node import Array, Node, Value, lowers
 from .piecewise import scale_and_shift
-from .symbolic import MAX_NONZEROS
+from .symbolic import MAX_NONZEROS, units
 from .windows import Windows, average_pool, convolution, per_example, place_windows, transposed_convolution
 
 
@@ -102,7 +102,9 @@ def multiply(node: Node, a: Tensor, b: Tensor) -> Tensor:
     if on_right:  # row i of the result: W^T a[i]
         blocks = [per_example(W.T, m) for W in weights.reshape(-1, k, n)]
     else:
-        blocks = [sparse.kron(W, sparse.eye_array(n), format="csr") if n > 1 else W for W in weights.reshape(-1, m, k)]
+        blocks = [
+            sparse.kron(W, units(np.arange(n), n), format="csr") if n > 1 else W for W in weights.reshape(-1, m, k)
+        ]
     return data.linear(blocks[0] if len(blocks) == 1 else sparse.block_diag(blocks, format="csr"), shape)
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
+from ..errors import ReadError
 from .onnx_file import array_of, subgraphs
+from .symbolic import check_size
 
 REALS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 
@@ -22,8 +25,9 @@ def to_double(model: onnx.ModelProto) -> onnx.ModelProto:
 def _convert_graph(graph: onnx.GraphProto) -> None:
     for tensor in graph.initializer:
         _convert_tensor(tensor)
-    for entry in graph.sparse_initializer:
-        _convert_tensor(entry.values)
+    for entry in graph.sparse_initializer:  # dense: the evaluator does not take them in every version
+        graph.initializer.append(numpy_helper.from_array(_dense(entry), entry.values.name))
+    del graph.sparse_initializer[:]
     del graph.value_info[:]
     for value in (*graph.input, *graph.output):
         if value.type.tensor_type.elem_type in REALS:
@@ -51,3 +55,17 @@ def _convert_node(node: onnx.NodeProto) -> None:
             attribute.CopyFrom(onnx.helper.make_attribute("value", numpy_helper.from_array(values)))
     if node.op_type == "ConstantOfShape" and not node.attribute:
         node.attribute.append(onnx.helper.make_attribute("value", numpy_helper.from_array(np.zeros(1))))
+
+
+def _dense(entry: onnx.SparseTensorProto) -> NDArray[np.float64]:
+    values, indices, dims = array_of(entry.values), array_of(entry.indices), tuple(entry.dims)
+    check_size(dims)
+    dense = np.zeros(dims)
+    try:
+        if indices.ndim == 1:
+            dense.reshape(-1)[indices] = values
+        else:
+            dense[tuple(indices.T)] = values
+    except (IndexError, ValueError) as error:
+        raise ReadError(f"the sparse tensor {entry.values.name!r} is malformed: {error}") from None
+    return dense

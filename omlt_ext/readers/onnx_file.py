@@ -26,21 +26,15 @@ def load_model(source: Source) -> tuple[onnx.ModelProto, str, Path | None]:
     Raises `ReadError` for a file that is missing, empty, truncated or not ONNX, and for unsafe external data.
     """
     path = Path(source) if isinstance(source, (str, PathLike)) else None
-    if path is not None:
-        name, data = str(path), _bytes_of(path)
-    elif isinstance(source, onnx.ModelProto):
-        name, data = source.graph.name or "the ONNX model", source.SerializeToString()
-    elif isinstance(source, (bytes, bytearray, memoryview)):
-        name, data = "the ONNX bytes", bytes(source)
+    model = onnx.ModelProto()
+    if isinstance(source, onnx.ModelProto):
+        name = source.graph.name or "the ONNX model"
+        model.CopyFrom(source)
+    elif path is not None or isinstance(source, (bytes, bytearray, memoryview)):
+        name = "the ONNX bytes" if path is None else str(path)
+        _parse(model, bytes(source) if path is None else _bytes_of(path), name)  # type: ignore[arg-type]
     else:
         raise ReadError(f"expected a path, bytes or an onnx.ModelProto, not a {type(source).__name__}")
-    if not data:
-        raise ReadError(f"{name} is empty")
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(data)
-    except Exception as error:  # protobuf's DecodeError, whose package need not be imported for it
-        raise ReadError(f"{name} is not an ONNX file, or it is truncated: {error}") from None
     if not model.HasField("graph") or not model.graph.output:
         raise ReadError(f"{name} is not an ONNX file, or it is truncated: it holds no graph with outputs")
     if not any(entry.domain in STANDARD for entry in model.opset_import):
@@ -92,6 +86,15 @@ def array_of(tensor: onnx.TensorProto) -> Any:
     except Exception as error:  # the helper raises whatever NumPy or the type table raises
         shape = tuple(tensor.dims)
         raise ReadError(f"tensor {tensor.name!r} of shape {shape} cannot be read: {error}") from None
+
+
+def _parse(model: onnx.ModelProto, data: bytes, name: str) -> None:
+    if not data:
+        raise ReadError(f"{name} is empty")
+    try:
+        model.ParseFromString(data)
+    except Exception as error:  # protobuf's DecodeError, whose package need not be imported for it
+        raise ReadError(f"{name} is not an ONNX file, or it is truncated: {error}") from None
 
 
 def _bytes_of(path: Path) -> bytes:

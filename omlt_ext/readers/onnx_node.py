@@ -46,6 +46,11 @@ class Node:
         self.operator = self.proto.op_type
         self.attributes = {a.name: onnx.helper.get_attribute_value(a) for a in self.proto.attribute}
 
+    @property
+    def place(self) -> str:
+        """The node for a message: its name and its operator."""
+        return self.label if self.label.endswith(f"({self.operator})") else f"{self.label} ({self.operator})"
+
     def refuse(self, reason: str) -> NoReturn:
         """Raise `UnsupportedOperatorError` for this node."""
         message = f"{self.label}: operator {self.operator} {reason}"

@@ -118,6 +118,22 @@ class ConvTranspose(OpRun):
         return (y if bias is None else y + bias.reshape(-1, *[1] * n),)
 
 
+class Conv(OpRun):
+    """onnx computes some paddings wrongly before version 1.17, and goes through a much larger array."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, weight: Array, bias: Array | None = None, **given: Any) -> tuple[Array]:
+        group = given.get("group") or 1
+        given = {**given, "kernel_shape": weight.shape[2:]}
+        entries = np.moveaxis(weight.reshape(*weight.shape[:2], -1), -1, 0)
+        total: Array = np.zeros(1, dtype=x.dtype)
+        for (cells, _), entry in zip(_under_kernel(x, given, 0.0), entries, strict=True):
+            pairs = zip(np.split(cells, group, axis=1), np.split(entry, group, axis=0), strict=True)
+            total = total + np.concatenate([np.moveaxis(np.tensordot(w, c, (1, 1)), 1, 0) for c, w in pairs], axis=1)
+        return (total if bias is None else total + bias.reshape(-1, *[1] * (x.ndim - 2)),)
+
+
 def _under_kernel(x: Array, given: dict[str, Any], fill: float) -> Iterator[tuple[Array, Array]]:
     """For each kernel entry the cells that it covers in all windows, and whether each counts in an average."""
     kernel = given["kernel_shape"]
@@ -158,4 +174,4 @@ def _under_kernel(x: Array, given: dict[str, Any], fill: float) -> Iterator[tupl
         yield padded[(slice(None), slice(None), *place)], included[place]
 
 
-CORRECTED = [Add, Sub, Mul, BatchNormalization, MaxPool, AveragePool, ConvTranspose]
+CORRECTED = [Add, Sub, Mul, BatchNormalization, MaxPool, AveragePool, Conv, ConvTranspose]

@@ -164,6 +164,11 @@ def product(K: Linear, M: Matrix) -> Matrix:
     return sparse.csr_array(left @ M)
 
 
+def units(columns: Ints, n: int) -> Matrix:
+    """Rows of the n x n identity: row i has a one in column columns[i]."""
+    return sparse.csr_array((np.ones(columns.size), columns, np.arange(columns.size + 1)), shape=(columns.size, n))
+
+
 def widen(matrix: Matrix, columns: int) -> Matrix:
     """The same rows over more atoms."""
     if matrix.shape[1] == columns:

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from ..domain import Floats
 from ..errors import ReadError
-from .symbolic import MAX_NONZEROS, Ints, Matrix
+from .symbolic import MAX_NONZEROS, Ints, Matrix, units
 
 
 @dataclass(frozen=True)
@@ -162,4 +162,4 @@ def pool_index(windows: Windows, planes: int) -> Ints:
 
 def per_example(K: Matrix, count: int) -> Matrix:
     """The same map on each of `count` examples: block diagonal."""
-    return K if count == 1 else sparse.csr_array(sparse.kron(sparse.eye_array(count), K, format="csr"))
+    return K if count == 1 else sparse.csr_array(sparse.kron(units(np.arange(count), count), K, format="csr"))
