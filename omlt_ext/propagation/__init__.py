@@ -1,6 +1,7 @@
-"""Bounds without a solver: interval arithmetic and CROWN, rounded outward."""
+"""Bounds without a solver: interval arithmetic, CROWN and dual ascent, rounded outward."""
 
 from .crown import crown
+from .dual import dual
 from .interval import interval
 
-__all__ = ["crown", "interval"]
+__all__ = ["crown", "dual", "interval"]

@@ -181,11 +181,21 @@ def _backward_range(
     widest = max(layer.n_in for layer in network.layers[: k + 1])
     # A lower and an upper row for each neuron; A, D and two temporaries of the same shape live at once.
     for rows in row_blocks(n, 2 * 4 * widest, chunk_bytes):
-        m = rows.stop - rows.start
-        signs, picked = np.repeat([1.0, -1.0], m), np.tile(np.arange(rows.start, rows.stop), 2)
-        C = sparse.csr_array((signs, (np.arange(2 * m), picked)), shape=(2 * m, n))
-        lower[rows], upper[rows] = np.split(backward(network, k, C, relaxations, errors, box), [m])
+        C = both_signs(rows, n)
+        lower[rows], upper[rows] = np.split(backward(network, k, C, relaxations, errors, box), 2)
     return Range.by("crown", lower, -upper)
+
+
+def both_signs(rows: slice, n: int) -> Weight:
+    """Target rows [I; -I] for the neurons `rows` of n, as CSR.
+
+    >>> both_signs(slice(1, 2), 3).toarray()
+    array([[ 0.,  1.,  0.],
+           [ 0., -1.,  0.]])
+    """
+    m = rows.stop - rows.start
+    signs, picked = np.repeat([1.0, -1.0], m), np.tile(np.arange(rows.start, rows.stop), 2)
+    return sparse.csr_array((signs, (np.arange(2 * m), picked)), shape=(2 * m, n))
 
 
 def _dense(matrix: Weight) -> Floats:
