@@ -1,4 +1,4 @@
-"""Time and width of interval and CROWN bounds for 784-512-512-512-10 with PyTorch's default initialisation."""
+"""Time and width of interval, CROWN and dual bounds for 784-512-512-512-10 with PyTorch's default initialisation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def main(*, small: bool = False) -> Tables:
     ball = Box.ball(np.random.default_rng(SEED).random(widths[0]), 0.05, within=unit)
     rows = []
     for name, box in ((f"[0, 1]^{widths[0]}", unit), ("ball of 0.05", ball)):
-        for effort in ("interval", "crown"):
+        for effort in ("interval", "crown", "dual"):
             seconds = []
             for _ in range(2 if small else REPEATS):
                 begin = time.perf_counter()

@@ -108,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
         help="a box from .npz (arrays lower and upper, or what `bounds -o` wrote) or .json (an OMLT .bounds.json); "
         "without either option: the network's own input box",
     )
-    domain.add_argument("--effort", default="crown", help="how bounds are found: interval or crown (the default)")
+    domain.add_argument("--effort", default="crown", help="how bounds are found: interval, crown (the default) or dual")
 
     def command(name: str, run: Any, help: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
         made = commands.add_parser(
