@@ -7,7 +7,7 @@ Every layer's encoding is written as Pyomo components under stable names: `layer
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TextIO
 
@@ -15,26 +15,29 @@ import numpy as np
 import pyomo.environ as pyo
 from numpy.typing import ArrayLike
 from pyomo.core.base.block import ScalarBlock
-from pyomo.core.base.indexed_component import IndexedComponent
+from pyomo.core.base.indexed_component_slice import IndexedComponent_slice
 
 from .bounds import Bounds
 from .domain import Box, Floats
 from .encoding import ZERO, Columns, Encoding, Formulation, encode_network
-from .errors import ModelError, NetworkError, ShapeError
+from .errors import ModelError, ShapeError
 from .inputs import Request, attach_inputs, attach_outputs, resolve_box, wanted_box
-from .network import Network
+from .network import Bools, Network
 from .plugins import formulation as find_formulation
-from .rows import write_rows
+from .readers import load_network
+from .rows import index_set, write_rows
 from .tightening import tighten_bounds
+
+EDGE = 1e-6  # how far a value may be fixed outside the box: solvers' own tolerance
 
 
 class ReLUBlock(ScalarBlock):
     """A network y = f(x) as a Pyomo block: `model.nn = ReLUBlock(network, inputs=model.x)`.
 
-    `network`: a `Network`. `inputs`: its n_in inputs: an indexed Pyomo variable, or a list of variables, expressions
-    and numbers, in order; for a network with several named inputs also a dict from their names. Variables are used
-    as they are, without copies; expressions get a linked variable. Without `inputs` the block makes its own, to be
-    linked by hand. `outputs`: the same for the n_out outputs.
+    `network`: a `Network`, or anything that `load_network` reads. `inputs`: its n_in inputs: an indexed Pyomo
+    variable, or a list of variables, expressions and numbers, in order; for a network with several named inputs also
+    a dict from their names. Variables are used as they are, without copies; expressions get a linked variable.
+    Without `inputs` the block makes its own, to be linked by hand. `outputs`: the same for the n_out outputs.
 
     The box of the inputs is where the variables' bounds and `input_bounds` meet, `input_bounds` being a `Box`, a pair
     (lower, upper) of numbers or arrays, or a dict {i: (lower, upper)}; ends that are still missing come from
@@ -65,9 +68,9 @@ class ReLUBlock(ScalarBlock):
 
     def __init__(
         self,
-        network: Network,
-        *,
+        network: object,
         inputs: object = None,
+        *,
         outputs: object = None,
         input_bounds: object = None,
         bounds: Bounds | None = None,
@@ -75,21 +78,24 @@ class ReLUBlock(ScalarBlock):
         formulation: str | Formulation = "bigm",
         doc: str | None = None,
     ) -> None:
-        if not isinstance(network, Network):
-            raise NetworkError(
-                f"ReLUBlock takes a Network, not {type(network).__name__}; load it with omlt_ext.load_network first"
-            )
         super().__init__(doc=doc)
-        self.network = network
+        self.network: Network = load_network(network)
         self.formulation = find_formulation(formulation)
         self.activation_bounds: Bounds | None = None
-        self._request = Request(network, (inputs,), (outputs,), input_bounds, bounds, effort)
+        self._request = Request(self.network, (_kept(inputs),), (_kept(outputs),), input_bounds, bounds, effort)
         self._encodings: tuple[Encoding, ...] = ()
 
     def construct(self, data: object = None) -> None:
         if not self._constructed:
             super().construct(data)
             self._build()
+
+    @property
+    def del_component(self) -> Any:
+        """As in Pyomo. Pyomo asks for it where a rule *returns* this block, and would then copy an empty one."""
+        if not self._constructed:
+            raise ModelError("a rule must assign a ReLUBlock, not return it: def rule(b, i): b.nn = ReLUBlock(...)")
+        return super().del_component
 
     def rebuild(
         self,
@@ -141,12 +147,18 @@ class ReLUBlock(ScalarBlock):
 
     def get_error(self) -> float:
         """max_j |y_j - f_j(x)| / (1 + |f(x)|_inf) at the variables' current values."""
-        x = self._values(self.inputs, "inputs")
+        x = self._values(self.inputs, "inputs", ~self._used_inputs())
         truth = self.network(x)
         return float(np.abs(self._values(self.outputs, "outputs") - truth).max() / (1.0 + np.abs(truth).max()))
 
-    def _values(self, variables: Any, name: str) -> Floats:
+    def _used_inputs(self) -> Bools:
+        """Inputs with a nonzero weight; solvers give the others no value."""
+        return np.asarray(abs(self.network.layers[0].csr_weight()).sum(axis=0)).ravel() > 0.0
+
+    def _values(self, variables: Any, name: str, idle: Bools | None = None) -> Floats:
         values = [variable.value for variable in variables.values()]
+        if idle is not None:
+            values = [0.0 if value is None and idle[i] else value for i, value in enumerate(values)]
         missing = [i for i, value in enumerate(values) if value is None]
         if missing:
             raise ModelError(
@@ -162,6 +174,8 @@ class ReLUBlock(ScalarBlock):
         point = np.asarray(x, dtype=np.float64)
         if point.shape != (self.network.n_inputs,):
             raise ShapeError(f"the point has shape {point.shape}; {self.name} takes ({self.network.n_inputs},)")
+        if not np.isfinite(point).all():
+            raise ModelError(f"{self.name}: coordinate {int(np.argmin(np.isfinite(point)))} of the point is not finite")
         _assign(self.inputs, point)
         for k, z in enumerate(self.network.pre_activations(point)):
             block = self.layer[k]
@@ -171,12 +185,16 @@ class ReLUBlock(ScalarBlock):
         _assign(self.outputs, self.network(point))
 
     def stale_inputs(self) -> list[int]:
-        """Inputs that may now leave the box the block was built for, because bounds were widened: call `rebuild`."""
+        """Inputs that may now leave the box the block was built for: bounds were widened, or a value fixed outside."""
         if self.activation_bounds is None:
             return []
         built = self.activation_bounds.box
         lower, upper = wanted_box(self, self._request)
-        return [int(i) for i in np.flatnonzero((lower < built.lower) | (upper > built.upper))]
+        outside = (lower < built.lower) | (upper > built.upper)
+        for i, variable in self.inputs.items():
+            if variable.fixed and variable.value is not None:
+                outside[i] |= not built.lower[i] - EDGE <= variable.value <= built.upper[i] + EDGE
+        return np.flatnonzero(outside).tolist()
 
     def print_stats(self, file: TextIO | None = None) -> None:
         """Print the size of the block and the state of its neurons."""
@@ -198,6 +216,11 @@ class ReLUBlock(ScalarBlock):
         print("\n".join(lines), file=file or sys.stdout)
 
 
+def _kept(given: object) -> object:
+    """What the user gave, with slices and iterators read out, since it is looked at more than once."""
+    return list(given) if isinstance(given, IndexedComponent_slice | Iterator) else given
+
+
 def write_layer(
     block: Any, encoding: Encoding, carry: Sequence[Any], outputs: Sequence[Any] | None = None
 ) -> list[Any]:
@@ -213,7 +236,7 @@ def write_layer(
         variables += _write_columns(block, group, taken)
     dead = np.flatnonzero(encoding.output == ZERO).tolist()
     carried = {j: variables[c] for c, j in column_of.items()} | _write_zeros(block, dead, outputs)
-    block.h = pyo.Reference({j: carried[j] for j in sorted(carried)}, ctype=IndexedComponent)
+    block.h = {j: carried[j] for j in sorted(carried)}
     for rows in encoding.rows:
         write_rows(block, rows, variables)
     return list(block.h.values())
@@ -231,16 +254,16 @@ def _write_columns(block: Any, group: Columns, taken: Mapping[int, Any]) -> list
     neurons = group.neuron.tolist()
     ends = {j: (low, high) for j, low, high in zip(neurons, group.lower.tolist(), group.upper.tolist(), strict=True)}
     own = [j for i, j in enumerate(neurons) if i not in taken]
-    made = pyo.Var(own, domain=pyo.Binary if group.integer else pyo.Reals, bounds=ends)
+    made = pyo.Var(index_set(own), domain=pyo.Binary if group.integer else pyo.Reals, bounds=ends)
     name = "relu" if group.name == "h" else group.name
     if own or not taken:
         block.add_component(f"{name}_own" if taken else name, made)
     if not taken:
         return list(made.values())
     variables = [taken[i] if i in taken else made[j] for i, j in enumerate(neurons)]
-    block.add_component(name, pyo.Reference(dict(zip(neurons, variables, strict=True)), ctype=IndexedComponent))
+    setattr(block, name, dict(zip(neurons, variables, strict=True)))
     if group.name == "h":  # the formulation needs 0 <= h; a variable of the user's need not say so itself
-        block.relu_range = pyo.Constraint([neurons[i] for i in taken])
+        block.relu_range = pyo.Constraint(index_set([neurons[i] for i in taken]))
         for i, variable in taken.items():
             block.relu_range[neurons[i]] = (ends[neurons[i]][0], variable, ends[neurons[i]][1])
     return variables
@@ -249,10 +272,10 @@ def _write_columns(block: Any, group: Columns, taken: Mapping[int, Any]) -> list
 def _write_zeros(block: Any, dead: list[int], outputs: Sequence[Any] | None) -> dict[int, Any]:
     """h[j] = 0 for neurons that are 0 everywhere: a fixed variable, or a constraint on the given output."""
     if outputs is None:
-        block.zero = pyo.Var(dead, bounds=(0.0, 0.0), initialize=0.0)
+        block.zero = pyo.Var(index_set(dead), bounds=(0.0, 0.0), initialize=0.0)
         block.zero.fix(0.0)
         return dict(block.zero.items())
-    block.zero_output = pyo.Constraint(dead)
+    block.zero_output = pyo.Constraint(index_set(dead))
     for j in dead:
         block.zero_output[j] = (outputs[j], 0.0)
     return {j: outputs[j] for j in dead}

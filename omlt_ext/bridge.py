@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 from pyomo.common.errors import InfeasibleConstraintException, PyomoException
+from pyomo.core.base.block import BlockData
 from scipy import sparse
 
 from .block import ReLUBlock
@@ -62,13 +63,18 @@ def compile_model(model: Any) -> CompiledModel:
     disjunctions: transform them first), for more than one objective, and for ReLUBlocks whose inputs may now leave
     the box they were built for.
     """
+    if not isinstance(model, BlockData):
+        raise ModelError(f"expected a Pyomo model or block, not {type(model).__name__}")
     blocks = _blocks(model)
     for block in blocks:
+        for variable in _block_variables(block):
+            if variable.fixed and variable.value is None:
+                raise ModelError(f"{variable.name} is fixed but has no value; fix it at a number or unfix it")
         stale = block.stale_inputs()
         if stale:
             raise ModelError(
-                f"{block.name}: the bounds of input {stale[0]} are wider than when the block was built, so that its "
-                f"activation bounds no longer hold; call {block.name}.rebuild()"
+                f"{block.name}: the bounds of input {stale[0]} are wider than when the block was built, or it is fixed "
+                f"outside them, so that the activation bounds no longer hold; call {block.name}.rebuild()"
             )
     objectives = list(model.component_data_objects(pyo.Objective, active=True, descend_into=True))
     if len(objectives) > 1:
@@ -85,6 +91,11 @@ def compile_model(model: Any) -> CompiledModel:
             contradiction = str(error)
         except (PyomoException, ValueError) as error:
             raise ModelError(f"the model is not linear: {error}") from error
+        except (TypeError, AttributeError) as error:
+            raise ModelError(
+                f"Pyomo cannot compile the model ({error}); does something in it use variables of a ReLUBlock's layers "
+                f"from before a rebuild(), or a variable that is fixed without a value?"
+            ) from error
     variables: list[Any] = [] if standard is None else list(standard.columns)
     column_of = {id(variable): i for i, variable in enumerate(variables)}
     for block in blocks:
@@ -101,10 +112,17 @@ def compile_model(model: Any) -> CompiledModel:
     c, offset, maximize = np.zeros(builder.n_columns), 0.0, False
     if objectives and standard is not None:
         costs = standard.c.toarray()[0]
-        c[: costs.size], offset = costs, float(standard.c_offset[0])
+        c[: costs.size], offset = costs, _number(standard.c_offset[0], objectives[0].name)
         maximize = objectives[0].sense == pyo.maximize
     objective = objectives[0] if objectives else None
     return CompiledModel(builder.model(c, offset, maximize=maximize), variables, blocks, objective, contradiction)
+
+
+def _number(value: Any, name: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, PyomoException):
+        raise ModelError(f"{name}: its constant part has no value; is a variable in it fixed without one?") from None
 
 
 def _blocks(model: Any) -> list[ReLUBlock]:
@@ -123,6 +141,9 @@ def _row_masks(block: ReLUBlock) -> list[dict[str, Bools]]:
     """Which rows of the block stand as they were encoded, by layer and group: active ones that nobody has rewritten."""
     masks: list[dict[str, Bools]] = [{} for _ in block._encodings]
     for k, name, constraint, neurons in _own_rows(block):
+        if constraint is None:  # a transformation has moved it, or the user has deleted it
+            masks[k][name] = np.zeros(len(neurons), dtype=bool)
+            continue
         whole = constraint.active and block.layer[k].active and block.layer.active
         masks[k][name] = np.array(
             [j in constraint and whole and _untouched(constraint[j]) for j in neurons], dtype=bool
@@ -141,7 +162,7 @@ def _without_rows(blocks: list[ReLUBlock]) -> Iterator[None]:
         row
         for block in blocks
         for _, _, constraint, _ in _own_rows(block)
-        for row in constraint.values()
+        for row in (constraint.values() if constraint is not None else ())
         if _untouched(row)
     ]
     try:
@@ -162,7 +183,11 @@ def _block_variables(block: ReLUBlock) -> Iterator[Any]:
 
 
 def _group(block: ReLUBlock, k: int, name: str) -> Any:
-    return block.layer[k].component("relu" if name == "h" else name)
+    """The variables of a group of columns, by neuron."""
+    name = "relu" if name == "h" else name
+    if not hasattr(block.layer[k], name):
+        raise ModelError(f"{block.name}.layer[{k}].{name} is gone; was it deleted or renamed by a transformation?")
+    return getattr(block.layer[k], name)
 
 
 def _domains(variables: list[Any]) -> tuple[Floats, Floats, Bools]:

@@ -48,8 +48,10 @@ def members(given: object, slices: Mapping[str, slice], count: int, what: str) -
     if isinstance(given, IndexedComponent) and given.is_indexed():
         flat = list(given.values())
     elif isinstance(given, Mapping):
-        numbered = set(given) == set(range(count))
-        flat = [given[i] for i in range(count)] if numbered else list(given.values())
+        if set(given) != set(range(count)):
+            names = f"0 to {count - 1}" + (f", or {', '.join(map(repr, slices))}" if slices else "")
+            raise ShapeError(f"{what}: the keys {list(given)[:5]} are not those of the network ({names})")
+        flat = [given[i] for i in range(count)]
     elif hasattr(given, "is_expression_type") or isinstance(given, int | float | np.number):
         flat = [given]
     elif isinstance(given, Iterable):
@@ -86,7 +88,7 @@ def wanted_box(block: Any, request: Request) -> tuple[Floats, Floats]:
     Inputs that the block made itself have the bounds that their variables have.
     """
     network, n = request.network, request.network.n_inputs
-    own = request.inputs[0] is None and block.component("inputs") is not None
+    own = request.inputs[0] is None and hasattr(block, "inputs")
     if own:
         given: list[Any] = list(block.inputs.values())
     elif request.inputs[0] is None:
@@ -108,16 +110,20 @@ def wanted_box(block: Any, request: Request) -> tuple[Floats, Floats]:
 
 def resolve_box(block: Any, request: Request) -> Box:
     """The box of the block's inputs; `BoundsError` naming the first input without finite ends."""
-    if request.inputs[0] is None and request.new_bounds and block.component("inputs") is not None:
+    if request.inputs[0] is None and request.new_bounds and hasattr(block, "inputs"):
         lower, upper = _given_box(request.input_bounds, request.network.n_inputs)
     else:
         lower, upper = wanted_box(block, request)
+    given = [] if request.inputs[0] is None else request.input_members(block.name)
     bad = ~((np.abs(lower) < UNBOUNDED) & (np.abs(upper) < UNBOUNDED))  # NaN is bad as well
     if bad.any():
         i = int(np.flatnonzero(bad)[0])
+        name = f" ({given[i].name})" if given and is_variable(given[i]) else ""
+        others = f", like {int(bad.sum()) - 1} others," if bad.sum() > 1 else ""
+        fixed = " (what it is fixed at does not count)" if name and given[i].fixed else ""
         raise BoundsError(
-            f"{block.name}: input {i} has bounds [{lower[i]}, {upper[i]}]; a network needs a finite box. Give the "
-            f"variable finite bounds, or pass input_bounds=(lower, upper)"
+            f"{block.name}: input {i}{name}{others} has bounds [{lower[i]}, {upper[i]}]{fixed}; a network needs a "
+            f"finite box. Give the variable finite bounds, or pass input_bounds=(lower, upper)"
         )
     check_interval(lower, upper, f"{block.name}: input")
     return Box(lower, upper)
@@ -133,7 +139,8 @@ def _given_box(input_bounds: object, n: int) -> tuple[Floats, Floats]:
     for i, pair in input_bounds.items():
         if not isinstance(i, int | np.integer) or not 0 <= i < n:
             raise BoundsError(f"input_bounds: {i!r} is no input; they are numbered 0 to {n - 1}")
-        box = as_box(pair, 1)
+        low, high = pair if isinstance(pair, tuple | list) and len(pair) == 2 else (pair, pair)
+        box = as_box((-UNBOUNDED if low is None else low, UNBOUNDED if high is None else high), 1)
         lower[i], upper[i] = box.lower[0], box.upper[0]
     return lower, upper
 
@@ -142,13 +149,13 @@ def attach_inputs(block: Any, request: Request, box: Box) -> list[Any]:
     """Make `block.inputs` where it is not there yet, and enforce the box; return the input variables."""
     ends = list(zip(box.lower.tolist(), box.upper.tolist(), strict=True))
     if request.inputs[0] is None:
-        if block.component("inputs") is None:
+        if not hasattr(block, "inputs"):
             block.inputs = pyo.Var(range(box.n))
         _set_bounds(block.inputs, ends)
         return list(block.inputs.values())
     given = request.input_members(block.name)
-    if block.component("inputs") is None:
-        block.inputs = pyo.Reference(dict(enumerate(_link(block, "input", given))), ctype=IndexedComponent)
+    if not hasattr(block, "inputs"):
+        block.inputs = dict(enumerate(_link(block, "input", given)))
     if block.component("input_value") is not None:
         _set_bounds(block.input_value, ends)
     if block.component("input_box") is not None:
@@ -168,14 +175,14 @@ def attach_outputs(block: Any, request: Request, bounds: Bounds) -> list[Any]:
     """
     n = request.network.n_outputs
     if request.outputs[0] is not None:
-        if block.component("outputs") is None:
+        if not hasattr(block, "outputs"):
             given = members(request.outputs[0], request.network.output_slices, n, f"{block.name}: outputs")
-            block.outputs = pyo.Reference(dict(enumerate(_link(block, "output", given))), ctype=IndexedComponent)
+            block.outputs = dict(enumerate(_link(block, "output", given)))
         return list(block.outputs.values())
     layer = request.network.layers[-1]
     lower, upper = layer.activation(bounds.lower[-1]).tolist(), layer.activation(bounds.upper[-1]).tolist()
     ends = list(zip(lower, upper, strict=True))
-    if block.component("outputs") is None:
+    if not hasattr(block, "outputs"):
         block.outputs = pyo.Var(range(n))
         block._output_ends = [(None, None)] * n
     untouched = {j: v for j, v in block.outputs.items() if v.bounds == block._output_ends[j]}

@@ -124,7 +124,6 @@ class ModelBuilder:
         self._row_lower: list[Floats] = []
         self._row_upper: list[Floats] = []
         self._networks: list[EmbeddedNetwork] = []
-        self._tighter: list[tuple[Ints, Floats, Floats]] = []
 
     def add_columns(self, lower: Floats, upper: Floats, integer: bool | Bools = False) -> Ints:
         """Add columns and return their numbers."""
@@ -133,10 +132,6 @@ class ModelBuilder:
         self.integer.append(np.broadcast_to(np.asarray(integer, dtype=bool), np.shape(lower)))
         first, self.n_columns = self.n_columns, self.n_columns + len(lower)
         return np.arange(first, self.n_columns)
-
-    def tighten(self, columns: Ints, lower: Floats, upper: Floats) -> None:
-        """Intersect the bounds of columns that are there already."""
-        self._tighter.append((columns, lower, upper))
 
     def add_rows(self, matrix: Any, columns: Ints, lower: Floats, upper: Floats) -> None:
         """Add the rows of a CSR matrix whose column i is the model's column `columns[i]` (`ZERO`: left out)."""
@@ -163,8 +158,9 @@ class ModelBuilder:
     ) -> EmbeddedNetwork:
         """Add every layer's columns and rows; return where they stand.
 
-        `groups` names columns that exist already, by layer and group; `outputs` columns that carry the outputs where
-        those exist; `keep_row` masks of the rows to write, by layer and group of rows. Without them all are made here.
+        `groups` names columns that exist already, by layer and group, with bounds of their own; `outputs` columns that
+        carry the outputs where those exist; `keep_row` masks of the rows to write, by layer and group of rows. Without
+        them all are made here.
         """
         carry, all_groups = inputs, []
         for k, encoding in enumerate(encodings):
@@ -172,8 +168,6 @@ class ModelBuilder:
                 own = [self.add_columns(g.lower, g.upper, g.integer) for g in encoding.columns]
             else:
                 own = [groups[k][g.name] for g in encoding.columns]
-                for g, at in zip(encoding.columns, own, strict=True):
-                    self.tighten(at, g.lower, g.upper)
             columns = np.concatenate([carry, *own])
             for rows in encoding.rows:
                 mask = None if keep_row is None else keep_row[k][rows.name]
@@ -183,20 +177,15 @@ class ModelBuilder:
                     self.add_rows(rows.matrix[mask], columns, rows.lower[mask], rows.upper[mask])
             carry = np.where(encoding.output == ZERO, ZERO, columns[encoding.output])
             all_groups.append({g.name: at for g, at in zip(encoding.columns, own, strict=True)})
-        if outputs is not None:
-            dead = np.flatnonzero((carry == ZERO) & (outputs != ZERO))
-            self.tighten(outputs[dead], np.zeros(dead.size), np.zeros(dead.size))
-            carry = outputs
-        embedded = EmbeddedNetwork(network, tuple(encodings), inputs, carry, tuple(all_groups))
+        embedded = EmbeddedNetwork(
+            network, tuple(encodings), inputs, carry if outputs is None else outputs, tuple(all_groups)
+        )
         self._networks.append(embedded)
         return embedded
 
     def model(self, c: Floats | None = None, offset: float = 0.0, *, maximize: bool = False) -> MatrixModel:
         """The finished model."""
         lower, upper = (np.concatenate([*ends, np.empty(0)]) for ends in (self.lower, self.upper))
-        for columns, low, high in self._tighter:
-            np.maximum.at(lower, columns, low)
-            np.minimum.at(upper, columns, high)
         counts = np.concatenate([np.zeros(1, dtype=np.int32), *self._counts])
         data = np.concatenate([*self._data, np.empty(0)])
         indices = np.concatenate([*self._indices, np.empty(0, dtype=np.int32)])

@@ -18,6 +18,8 @@ from pyomo.opt import SolverResults, SolverStatus, TerminationCondition
 
 from .bridge import CompiledModel, compile_model
 from .domain import Floats
+from .encoding import ZERO
+from .errors import OptionError
 from .milp import MatrixModel
 from .solvers.highs import HighsSolver, SolveResult
 
@@ -25,6 +27,7 @@ logger = logging.getLogger("omlt_ext")
 
 CHECK_TOLERANCE = 1e-5
 START_SECONDS = 10.0
+ABSOLUTE_GAP = 2e-6  # HiGHS's mip_abs_gap and a rounding
 START_TOLERANCE = 1e-6  # how far a start may violate a row: HiGHS's own feasibility tolerance for integers
 
 _TERMINATION = {
@@ -97,12 +100,14 @@ class NetworkHighs:
     def solve(self, model: Any, *, options: Mapping[str, object] | None = None, **keywords: Any) -> SolverResults:
         """Solve `model`, load the best point into its variables and return Pyomo's results object."""
         settings = {**self._defaults, **_known(keywords)}
+        _check_numbers(settings)
         begin = time.perf_counter()
         compiled = compile_model(model)
         if compiled.contradiction is not None:
             result = SolveResult("infeasible", None, None, None, 0, 0.0)
-            return _results(compiled, result, None, settings, time.perf_counter() - begin)
+            return _results(compiled, result, None, {**settings, "options": {}}, time.perf_counter() - begin)
         solver_options = {**self.options, **(options or {})}
+        settings["options"] = solver_options
         limit = settings["time_limit"]
         deadline = None if limit is None else begin + float(limit)
         solver = HighsSolver(compiled.matrix, solver_options, log=bool(settings["tee"]))
@@ -111,9 +116,15 @@ class NetworkHighs:
             if start is not None:
                 solver.start_from(np.arange(start.size), start)
         result = solver.solve(time_limit=_left(deadline), gap=settings["gap"])
+        if result.status == "infeasible" and compiled.matrix.networks:
+            result = _confirmed(compiled.matrix, result, solver_options, deadline)
         point = None if result.x is None else check_point(compiled.matrix, result.x, settings["check_tolerance"])
         if point is not None and settings["load_solutions"]:
             compiled.load(point.x)
+        elif point is None:
+            logger.warning(
+                f"omlt_ext.highs: {result.status.replace('_', ' ')}, no point found; variables stay as they are"
+            )
         return _results(compiled, result, point, settings, time.perf_counter() - begin)
 
 
@@ -135,6 +146,25 @@ def _known(keywords: dict[str, Any]) -> dict[str, Any]:
             f"omlt_ext.highs: unknown keyword {sorted(unknown)[0]!r}; known: {', '.join(_DEFAULTS)}, options"
         )
     return keywords
+
+
+def _check_numbers(settings: Mapping[str, Any]) -> None:
+    for name in ("time_limit", "gap", "check_tolerance"):
+        value = settings[name]
+        if value is not None and not (isinstance(value, int | float) and value >= 0):
+            raise OptionError(f"omlt_ext.highs: {name} is {value!r}; it must be a number of at least 0")
+
+
+def _confirmed(
+    matrix: MatrixModel, result: SolveResult, options: Mapping[str, object], deadline: float | None
+) -> SolveResult:
+    """Ask again without presolve before a model with networks is called infeasible.
+
+    HiGHS's presolve has been seen to lose feasible points where columns are narrower than its tolerances.
+    """
+    limit = min(max(START_SECONDS, 5.0 * result.seconds), np.inf if deadline is None else _left(deadline) or 0.0)
+    again = HighsSolver(matrix, {**options, "presolve": "off"}).solve(time_limit=float(limit))
+    return again if again.x is not None else result
 
 
 def _left(deadline: float | None) -> float | None:
@@ -160,10 +190,25 @@ def find_start(compiled: CompiledModel, deadline: float | None = None) -> Floats
     if not matrix.networks:
         return _better(matrix, given, _complete(matrix, columns, values, deadline)) if columns.size else None
     for candidate in _candidates(compiled, deadline):
+        direct = _forward(matrix, candidate)
+        if direct is not None:
+            return _better(matrix, given, direct)
         point = _better(matrix, given, _complete(matrix, *pattern_columns(matrix, candidate), deadline))
         if point is not None:
             return point
     return None
+
+
+def _forward(matrix: MatrixModel, candidate: Floats) -> Floats | None:
+    """The forward pass itself, where the networks' columns are all there are and it is feasible."""
+    point = np.full(matrix.n_columns, np.nan)
+    for network in matrix.networks:
+        low, high = matrix.lower[network.inputs], matrix.upper[network.inputs]
+        columns, values = network.point(np.clip(candidate[network.inputs], low, high))
+        point[columns] = values
+        present = network.outputs != ZERO
+        point[network.outputs[present]] = network.network(point[network.inputs])[present]
+    return point if not np.isnan(point).any() and matrix.violation(point) <= START_TOLERANCE else None
 
 
 def _given(matrix: MatrixModel, columns: np.ndarray[Any, Any], values: Floats) -> Floats | None:
@@ -216,7 +261,8 @@ def _complete(
     """The best feasible point with the integer ones among `columns` fixed, None where there is none in time."""
     whole = matrix.integer[columns]
     fixed = matrix.fix(columns[whole], np.round(values[whole]))
-    return HighsSolver(fixed).solve(time_limit=_share(deadline), gap=1e-2).x
+    x = HighsSolver(fixed).solve(time_limit=_share(deadline), gap=1e-2).x
+    return x if x is not None and matrix.violation(x) <= 10 * START_TOLERANCE * max(1.0, np.abs(x).max()) else None
 
 
 def check_point(matrix: MatrixModel, x: Floats, tolerance: float) -> CheckedPoint:
@@ -239,6 +285,16 @@ def check_point(matrix: MatrixModel, x: Floats, tolerance: float) -> CheckedPoin
     return CheckedPoint(settled.x, matrix.value(settled.x), error) if error < point.error else point
 
 
+def _loosened(matrix: MatrixModel) -> bool:
+    """Whether a network's columns or rows are not all there as they were encoded."""
+    rows = sum(group.neuron.size for network in matrix.networks for e in network.encodings for group in e.rows)
+    for network in matrix.networks:
+        for encoding, groups in zip(network.encodings, network.groups, strict=True):
+            if any(group.integer and not matrix.integer[groups[group.name]].all() for group in encoding.columns):
+                return True
+    return matrix.n_rows < rows
+
+
 def _error(matrix: MatrixModel, x: Floats) -> float:
     return max((network.error(x) for network in matrix.networks), default=0.0)
 
@@ -252,11 +308,17 @@ def _results(
 ) -> SolverResults:
     """Pyomo's results object: the value of the point that is returned, HiGHS's dual bound, status and counts."""
     matrix = compiled.matrix
-    if result.status == "optimal" and point is not None and result.bound is not None and point.x is not result.x:
-        # the settled point counts as optimal only where it still closes the gap to the dual bound
+    message = f"{result.status.replace('_', ' ')} after {result.nodes} nodes"
+    wrong = point is not None and point.error > settings["check_tolerance"]
+    if wrong:  # what HiGHS proved, it proved about a model that its point does not fit
+        result = replace(result, bound=None)
+    if result.status == "optimal" and point is not None and result.bound is not None:
+        # HiGHS's own absolute gap and a settled point both have to close the gap that was asked for
         gap = abs(result.bound - point.value)
-        allowed = max(settings["gap"] or 1e-4, 1e-5) * max(1.0, abs(point.value))
-        result = result if gap <= allowed else replace(result, status="limit")
+        allowed = max(1e-4 if settings["gap"] is None else settings["gap"], 1e-6) * abs(point.value) + ABSOLUTE_GAP
+        if gap > allowed and "mip_rel_gap" not in settings["options"] and "mip_abs_gap" not in settings["options"]:
+            result = replace(result, status="limit")
+            message = f"the value {point.value:.9g} and the bound {result.bound:.9g} lie further apart than asked for"
     results = SolverResults()
     problem, solver = results.problem, results.solver
     problem.name = getattr(compiled.objective, "name", "feasibility")
@@ -279,13 +341,16 @@ def _results(
     }.get(result.status, SolverStatus.warning)
     solver.wallclock_time = seconds
     solver.statistics.branch_and_bound.number_of_bounded_subproblems = result.nodes
-    solver.message = f"{result.status.replace('_', ' ')} after {result.nodes} nodes"
+    solver.message = message
     if compiled.contradiction is not None:
         solver.message = compiled.contradiction
-    if point is not None and point.error > settings["check_tolerance"]:
+    if point is not None and wrong:
+        remedy = "tighten HiGHS's mip_feasibility_tolerance or the bounds of the inputs"
+        if _loosened(matrix):
+            remedy = "its binaries are relaxed, or rows of it are deactivated, so that the model does not force it to"
         message = (
             f"the solution differs from the network by {point.error:.3g} (relative), more than the tolerance "
-            f"{settings['check_tolerance']:.3g}; tighten HiGHS's mip_feasibility_tolerance or the bounds of the inputs"
+            f"{settings['check_tolerance']:.3g}: {remedy}"
         )
         solver.status, solver.message = SolverStatus.warning, message
         solver.termination_condition = TerminationCondition.other

@@ -39,39 +39,40 @@ class RowSource:
 
 
 class RowData(ConstraintData):
-    """One row as a constraint. Setting another expression turns it into an ordinary `ConstraintData`."""
+    """One row as a constraint. Setting another expression turns it into an ordinary `ConstraintData`.
+
+    Writers get an expression made for the moment. Who asks for `expr` or `body` gets the same object each time, since
+    some of Pyomo's algorithms (fbbt) know expressions by their identity.
+    """
 
     __slots__ = ()
 
     def __init__(self, source: RowSource, i: int, component: Any, index: int) -> None:
         super().__init__(None, component)
         self._index = index  # type: ignore[misc]
-        self._expr = (source, i)  # type: ignore[misc]
+        self._expr = (source, i, None)  # type: ignore[misc]
 
     @property
     def expr(self) -> Any:
-        lower, body, upper = self.to_bounded_expression()
-        if lower == upper:
-            return EqualityExpression((body, upper))
-        if lower is None:
-            return InequalityExpression((body, upper), strict=False)
-        if upper is None:
-            return InequalityExpression((lower, body), strict=False)
-        return RangedExpression((lower, body, upper), strict=(False, False))
+        source, i, expression = self._expr
+        if expression is None:
+            lower, upper = source.ends(i)
+            expression = _relation(lower, source.body(i), upper)
+            self._expr = (source, i, expression)  # type: ignore[misc]
+        return expression
 
     def set_value(self, expr: Any) -> None:
         self.__class__ = ConstraintData
         self.set_value(expr)
 
     def to_bounded_expression(self, evaluate_bounds: bool = False) -> tuple[float | None, Any, float | None]:
-        source, i = self._expr
+        source, i, expression = self._expr
         lower, upper = source.ends(i)
-        return lower, source.body(i), upper
+        return lower, source.body(i) if expression is None else _body(expression), upper
 
     @property
     def body(self) -> Any:
-        source, i = self._expr
-        return source.body(i)
+        return _body(self.expr)
 
     @property
     def lower(self) -> float | None:
@@ -83,12 +84,12 @@ class RowData(ConstraintData):
 
     @property
     def lb(self) -> float | None:
-        source, i = self._expr
+        source, i, _ = self._expr
         return source.ends(i)[0]
 
     @property
     def ub(self) -> float | None:
-        source, i = self._expr
+        source, i, _ = self._expr
         return source.ends(i)[1]
 
     @property
@@ -96,10 +97,29 @@ class RowData(ConstraintData):
         return self.lb == self.ub
 
 
+def _relation(lower: float | None, body: Any, upper: float | None) -> Any:
+    if lower == upper:
+        return EqualityExpression((body, upper))
+    if lower is None:
+        return InequalityExpression((body, upper), strict=False)
+    if upper is None:
+        return InequalityExpression((lower, body), strict=False)
+    return RangedExpression((lower, body, upper), strict=(False, False))
+
+
+def _body(expression: Any) -> Any:
+    return next(part for part in expression.args if hasattr(part, "is_expression_type"))
+
+
+def index_set(neurons: list[int]) -> Any:
+    """An index set that knows its dimension also where it is empty: transformations ask for it."""
+    return pyo.Set(initialize=neurons, dimen=1)
+
+
 def write_rows(block: Any, rows: Rows, variables: Sequence[Any]) -> None:
     """Add a group of rows to `block` as the indexed constraint `block.<name>[neuron]`."""
     neurons = rows.neuron.tolist()
-    constraint = pyo.Constraint(neurons)
+    constraint = pyo.Constraint(index_set(neurons))
     block.add_component(rows.name, constraint)
     source = RowSource(rows, variables)
     constraint._data = {j: RowData(source, i, constraint, j) for i, j in enumerate(neurons)}

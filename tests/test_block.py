@@ -5,13 +5,17 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+from pyomo.contrib.fbbt.fbbt import fbbt
+from pyomo.gdp import Disjunct, Disjunction
 
 from omlt_ext import Bounds, Box, Layer, Network, ReLUBlock, tighten_bounds
-from omlt_ext.errors import BoundsError, FormulationError, ModelError, NetworkError, ShapeError
+from omlt_ext.bridge import compile_model
+from omlt_ext.errors import BoundsError, FormulationError, ModelError, ReadError, ShapeError
 from omlt_ext.formulations import BigM
 
 MakeNetwork = Callable[..., Network]
@@ -296,7 +300,7 @@ def test_rebuild_keeps_own_inputs_and_outputs(network: Network) -> None:
 def test_failed_rebuild_leaves_the_block(network: Network) -> None:
     model = small_model(network)
     model.x[0].setub(None)
-    with pytest.raises(BoundsError, match=r"nn: input 0 has bounds \[-1.0, inf\]"):
+    with pytest.raises(BoundsError, match=r"nn: input 0 \(x\[0\]\) has bounds \[-1.0, inf\]"):
         model.nn.rebuild()
     model.x[0].setub(1)
     assert solve(model) == pytest.approx(MAXIMUM, abs=1e-6)
@@ -359,7 +363,7 @@ def test_row_expressions_are_pyomo_expressions() -> None:
 @pytest.mark.parametrize(
     ("keywords", "error", "message"),
     [
-        ({}, BoundsError, r"nn: input 0 has bounds \[-inf, inf\]; a network needs a finite box"),
+        ({}, BoundsError, r"nn: input 0, like 2 others, has bounds \[-inf, inf\]; a network needs a finite box"),
         ({"input_bounds": (1, 0)}, BoundsError, "lower bound 1.0 lies above upper bound 0.0"),
         ({"input_bounds": (0, np.inf)}, BoundsError, "must be finite"),
         ({"input_bounds": {7: (0, 1)}}, BoundsError, "7 is no input; they are numbered 0 to 2"),
@@ -381,13 +385,95 @@ def test_bad_requests(network: Network, keywords: dict[str, object], error: type
 def test_variables_without_bounds_are_named(network: Network) -> None:
     model = pyo.ConcreteModel()
     model.x = pyo.Var(range(3), bounds=(0, None))
-    with pytest.raises(BoundsError, match=r"input 0 has bounds \[0.0, inf\]"):
+    with pytest.raises(BoundsError, match=r"input 0 \(x\[0\]\), like 2 others, has bounds \[0.0, inf\]"):
         model.nn = ReLUBlock(network, inputs=model.x)
 
 
-def test_only_networks() -> None:
-    with pytest.raises(NetworkError, match="takes a Network, not str"):
-        ReLUBlock("net.onnx")  # type: ignore[arg-type]
+def test_whatever_load_network_reads(tmp_path: Path, network: Network) -> None:
+    network.save(tmp_path / "net.onnx")
+    model = pyo.ConcreteModel()
+    model.x = pyo.Var(range(3), bounds=(-1, 1))
+    model.nn = ReLUBlock(tmp_path / "net.onnx", model.x)
+    assert model.nn.network.n_relus == network.n_relus
+    with pytest.raises(ReadError, match="no such file"):
+        ReLUBlock("absent.onnx")
+
+
+def test_slices_and_iterators_as_inputs(network: Network) -> None:
+    model = pyo.ConcreteModel()
+    model.x = pyo.Var([1, 2], range(3), bounds=(-1, 1))
+    model.one = ReLUBlock(network, inputs=model.x[1, :])
+    model.two = ReLUBlock(network, inputs=(model.x[2, i] for i in range(3)))
+    assert [variable.name for variable in model.one.inputs.values()] == ["x[1,0]", "x[1,1]", "x[1,2]"]
+    assert [variable.name for variable in model.two.inputs.values()] == ["x[2,0]", "x[2,1]", "x[2,2]"]
+
+
+def test_dicts_with_other_keys_are_refused(network: Network) -> None:
+    model = pyo.ConcreteModel()
+    model.x = pyo.Var(range(3), bounds=(-1, 1))
+    with pytest.raises(ShapeError, match="the keys"):
+        model.nn = ReLUBlock(network, inputs={"c": model.x[2], "a": model.x[0], "b": model.x[1]})
+
+
+def test_a_rule_must_assign_the_block(network: Network) -> None:
+    model = pyo.ConcreteModel()
+    model.x = pyo.Var(range(3), bounds=(-1, 1))
+    with pytest.raises(ModelError, match="must assign a ReLUBlock, not return it"):
+        model.hour = pyo.Block(range(2), rule=lambda b, t: ReLUBlock(network, inputs=model.x))
+
+
+def test_inputs_without_weights_need_no_value() -> None:
+    network = Network([Layer([[1.0, 0.0]], [0.0], relu=True), Layer([[1.0]], [0.0], relu=False)])
+    model = pyo.ConcreteModel()
+    model.nn = ReLUBlock(network, input_bounds=(-1, 1))
+    model.cost = pyo.Objective(expr=model.nn.outputs[0], sense=pyo.maximize)
+    pyo.SolverFactory("appsi_highs").solve(model)
+    assert model.nn.inputs[1].value is None
+    assert model.nn.get_error() < 1e-9
+
+
+@pytest.mark.parametrize("transformation", ["gdp.bigm", "gdp.hull"])
+def test_inside_a_disjunct(network: Network, transformation: str) -> None:
+    """Either the network decides y[0], or y[0] = -50, which the network never gives."""
+    for use_network, best in ((True, None), (False, -50.0)):
+        model = pyo.ConcreteModel()
+        model.x, model.y = pyo.Var(range(3), bounds=(-1, 1)), pyo.Var(range(2), bounds=(-100, 100))
+        model.on, model.off = Disjunct(), Disjunct()
+        model.on.nn = ReLUBlock(network, inputs=model.x, outputs=model.y)
+        model.off.fixed = pyo.Constraint(expr=model.y[0] == -50.0)
+        model.choice = Disjunction(expr=[model.on, model.off])
+        model.side = pyo.Constraint(expr=model.x[0] + model.x[1] <= 0.5)
+        model.cost = pyo.Objective(expr=model.y[0] + 0.1 * model.x[2], sense=pyo.maximize)
+        model.choice_made = pyo.LogicalConstraint(expr=(model.on if use_network else model.off).indicator_var)
+        pyo.TransformationFactory("core.logical_to_linear").apply_to(model)
+        pyo.TransformationFactory(transformation).apply_to(model)
+        value = solve(model)
+        assert value == pytest.approx(MAXIMUM if best is None else best + 0.1, abs=1e-5)
+
+
+def test_fbbt_runs_and_keeps_the_optimum(network: Network) -> None:
+    model = small_model(network)
+    fbbt(model)
+    assert solve(model) == pytest.approx(MAXIMUM, abs=1e-6)
+
+
+def test_deleted_and_renamed_rows(network: Network) -> None:
+    model = small_model(network)
+    model.nn.layer[0].del_component("affine")
+    compile_model(model)
+    scaled = small_model(network)
+    scaled.scaling_factor = pyo.Suffix(direction=pyo.Suffix.EXPORT)
+    scaled.scaling_factor[scaled.y[0]] = 10.0
+    renamed = pyo.TransformationFactory("core.scale_model").create_using(scaled)
+    with pytest.raises(ModelError, match="deleted or renamed"):
+        compile_model(renamed)
+
+
+def test_one_sided_input_bounds(network: Network) -> None:
+    model = pyo.ConcreteModel()
+    model.x = pyo.Var(range(3), bounds=(-1, 1))
+    model.nn = ReLUBlock(network, inputs=model.x, input_bounds={0: (None, 0.5)})
+    assert model.nn.activation_bounds.box.upper.tolist() == [0.5, 1.0, 1.0]
 
 
 def test_values_must_be_there(network: Network) -> None:
@@ -396,6 +482,8 @@ def test_values_must_be_there(network: Network) -> None:
         model.nn.get_error()
     with pytest.raises(ShapeError, match=r"takes \(3,\)"):
         model.nn.set_values_from([1.0])
+    with pytest.raises(ModelError, match="coordinate 2 of the point is not finite"):
+        model.nn.set_values_from([0.1, 0.2, np.nan])
 
 
 def test_bounds_of_another_network_are_refused(network: Network, make_network: MakeNetwork) -> None:

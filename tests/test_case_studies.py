@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -50,7 +51,11 @@ def test_blends_are_optimal_and_keep_every_rule(
     world = blend.world
     report = blend.main(["--small", "--out", str(tmp_path)])
     cellar = world.load_cellar(0, 12)
-    assert "within the hull" in capsys.readouterr().out
+    problem, _, results = capsys.readouterr().out.partition("R2 of")
+    assert "Maximised: the ratio OD280/OD315" in problem
+    header = next(line for line in results.splitlines() if line.startswith("  budget"))
+    for column in re.split(r"\s{2,}|(?<=budget)\s+", header.strip()):  # every column is explained before the table
+        assert column in ("status",) or re.search(rf"^  (.+, )?{column}\b", problem, re.MULTILINE), column
     assert report == json.loads((tmp_path / "result.json").read_text(), object_hook=_whole_keys)
     assert is_png(tmp_path / "blend.png")
     for name in ("within the hull", "no trust region"):

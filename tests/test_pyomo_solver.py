@@ -9,9 +9,9 @@ import numpy as np
 import pyomo.environ as pyo
 import pytest
 
-from omlt_ext import Network, ReLUBlock, pyomo_solver
+from omlt_ext import Layer, Network, ReLUBlock, pyomo_solver
 from omlt_ext.bridge import compile_model
-from omlt_ext.errors import ModelError, SolverError
+from omlt_ext.errors import ModelError, OptionError, SolverError
 
 Termination = pyo.TerminationCondition
 
@@ -240,6 +240,86 @@ def test_a_difference_that_stays_is_said(network: Network, caplog: pytest.LogCap
     assert results.solver.termination_condition == Termination.other
     assert "differs from the network" in str(results.solver.message)
     assert "differs from the network" in caplog.text
+
+
+def test_no_point_is_said(network: Network, caplog: pytest.LogCaptureFixture) -> None:
+    model = design(network)
+    model.no = pyo.Constraint(expr=model.nn.outputs[1] >= 1e4)
+    with caplog.at_level(logging.WARNING, logger="omlt_ext"):
+        pyo.SolverFactory("omlt_ext.highs").solve(model)
+    assert "infeasible, no point found; variables stay as they are" in caplog.text
+
+
+def test_a_value_fixed_outside_the_box_is_refused(network: Network) -> None:
+    model = design(network)
+    model.x[0].fix(3.0)
+    with pytest.raises(ModelError, match=r"input 0 .* fixed outside"):
+        pyo.SolverFactory("omlt_ext.highs").solve(model)
+    model.x[0].fix(None)
+    with pytest.raises(ModelError, match=r"x\[0\] is fixed but has no value"):
+        pyo.SolverFactory("omlt_ext.highs").solve(model)
+
+
+@pytest.mark.parametrize("keywords", [{"gap": "a"}, {"gap": np.nan}, {"time_limit": -1}, {"time_limit": np.nan}])
+def test_numbers_that_cannot_be(network: Network, keywords: dict[str, object]) -> None:
+    with pytest.raises(OptionError, match="must be a number of at least 0"):
+        pyo.SolverFactory("omlt_ext.highs").solve(design(network), **keywords)
+
+
+@pytest.mark.parametrize("thing", [5, None, "model"])
+def test_only_models(thing: object) -> None:
+    with pytest.raises(ModelError, match="expected a Pyomo model or block"):
+        pyo.SolverFactory("omlt_ext.highs").solve(thing)
+
+
+def test_variables_of_layers_from_before_a_rebuild(network: Network) -> None:
+    model = design(network)
+    model.mine = pyo.Constraint(expr=sum(model.nn.layer[0].sigma.values()) >= 1)
+    model.nn.rebuild()
+    with pytest.raises(ModelError, match="before a rebuild"):
+        pyo.SolverFactory("omlt_ext.highs").solve(model)
+
+
+def test_deactivated_layers_leave_the_outputs_free(network: Network) -> None:
+    model = pyo.ConcreteModel()
+    model.x, model.y = pyo.Var(range(4), bounds=(0, 2)), pyo.Var(range(2), bounds=(-1e3, 1e3))
+    model.nn = ReLUBlock(network, inputs=model.x, outputs=model.y)
+    model.nn.layer[2].deactivate()
+    model.cost = pyo.Objective(expr=model.y[0], sense=pyo.maximize)
+    compiled = compile_model(model)
+    column = [variable.name for variable in compiled.variables].index("y[0]")
+    assert compiled.matrix.upper[column] == 1e3
+
+
+def test_small_costs_beside_a_large_output() -> None:
+    """An output of 1e8 with a weight of its own must not drown a cost of 4e-3."""
+    network = Network([Layer([[1e8, 0.0]], [0.0], relu=True), Layer([[1.0]], [0.0], relu=False)])
+    model = pyo.ConcreteModel()
+    model.x, model.u = pyo.Var(range(2), bounds=(-1, 1)), pyo.Var(range(5), bounds=(0, 1), domain=pyo.Binary)
+    model.nn = ReLUBlock(network, inputs=model.x)
+    model.low = pyo.Constraint(expr=model.nn.outputs[0] <= 0)
+    model.one = pyo.Constraint(expr=sum(model.u.values()) <= 3)
+    model.cost = pyo.Objective(
+        expr=1e-9 * model.nn.outputs[0] + sum(0.004 * (i + 1) * model.u[i] for i in range(5)), sense=pyo.maximize
+    )
+    results = pyo.SolverFactory("omlt_ext.highs").solve(model)
+    assert pyo.value(model.cost) == pytest.approx(0.048, abs=1e-5)
+    assert results.problem.upper_bound >= 0.048 - 1e-9
+
+
+@pytest.mark.parametrize("scale", [1e-5, 1e-7])
+@pytest.mark.parametrize("seed", range(12))
+def test_tiny_boxes_and_weights_are_feasible(make_network: Callable[..., Network], scale: float, seed: int) -> None:
+    """A forward pass is a point of the model: it is never infeasible."""
+    base = make_network((2, 5, 4, 1), seed)
+    first = Layer(base.layers[0].weight * scale, base.layers[0].bias * scale, relu=True)
+    for network, box in ((base, (0.3 - scale, 0.3 + scale)), (Network([first, *base.layers[1:]]), (-1, 1))):
+        model = pyo.ConcreteModel()
+        model.nn = ReLUBlock(network, input_bounds=box)
+        model.cost = pyo.Objective(expr=model.nn.outputs[0], sense=pyo.maximize)
+        results = pyo.SolverFactory("omlt_ext.highs").solve(model)
+        assert results.problem.number_of_solutions == 1
+        assert model.nn.get_error() < 1e-5
 
 
 def test_load_solutions_false(network: Network) -> None:

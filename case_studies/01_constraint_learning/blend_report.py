@@ -7,18 +7,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cellar import Cellar
+from cellar import CASK, Cellar
 from scipy.spatial import ConvexHull
 
 INSIDE, FREE = "within the hull", "no trust region"
 COLOURS = {INSIDE: "#1b1b1b", FREE: "#c1121f"}
 CULTIVARS = ("#7b2d8b", "#2a9d8f", "#e9a03b")
 AXES = ("flavanoids", "nonflavanoid_phenols")
+PROBLEM = """\
+Decided: which wines to blend, in which shares, and how to treat them. Maximised: the ratio OD280/OD315 that a trained
+network predicts for the blend, within a budget per litre, the rules of the cellar and the buyer's limits.
+
+  budget, cost                  per litre; the prices are invented
+  predicted                     the network's ratio OD280/OD315 for the best blend found
+  proved bound                  no blend that the model allows is predicted to have a higher ratio
+  from hull                     distance of the blend from the mixtures of the wines that trained the network, in
+                                standard deviations: 0 is interpolation, more is extrapolation
+  network error, sklearn error  the solution against the network itself and against scikit-learn's predict
+  nodes, seconds                of the solve, by branch and bound
+"""
+CAPTION = (
+    "Left: dots are measured values of single wines, lines are the network's predictions for blends. A dot may lie "
+    f"above a line:\nno cask may make up more than {CASK:.0%} of a blend, so a single wine is no blend, and the buyer's "
+    "limits bind blends only."
+)
 
 
 def table(report: dict[str, Any]) -> str:
-    """The report as text, budget by budget, and the blend of the middle budget in words."""
-    lines = ["R2 of the predicted ratio:"] + [f"  {name:24} {value:.3f}" for name, value in report["r2"].items()]
+    """The problem and the report as text, budget by budget, and the blend of the middle budget in words."""
+    lines = [PROBLEM, "R2 of the predicted ratio:"]
+    lines += [f"  {name:24} {value:.3f}" for name, value in report["r2"].items()]
     for name in (INSIDE, FREE):
         lines += ["", f"{name}:"]
         lines += [
@@ -53,10 +71,11 @@ def draw(cellar: Cellar, report: dict[str, Any], path: Path) -> None:
     except ImportError:
         print("no plot: matplotlib is missing (pip install 'omlt-ext[plot]')", file=sys.stderr)
         return
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    figure = Figure(figsize=(11, 5.0), layout="constrained")
     left, right = figure.subplots(1, 2)
     _quality(left, cellar, report)
     _bottles(right, cellar, report)
+    figure.supxlabel(CAPTION, x=0.01, ha="left", fontsize=9, color="0.25")
     figure.savefig(path, dpi=110)
     print(f"plot: {path}", file=sys.stderr)
 

@@ -100,9 +100,8 @@ class HighsSolver:
     def set_objective(self, c: Floats, *, maximize: bool, offset: float = 0.0) -> None:
         """Replace the objective."""
         columns = np.arange(c.size, dtype=np.int32)
-        unit = self._scaling.objective
-        self._highs.changeColsCost(c.size, columns, c * self._scaling.columns / unit)
-        self._highs.changeObjectiveOffset(offset / unit)
+        self._highs.changeColsCost(c.size, columns, c * self._scaling)
+        self._highs.changeObjectiveOffset(offset)
         sense = highspy.ObjSense.kMaximize if maximize else highspy.ObjSense.kMinimize
         self._highs.changeObjectiveSense(sense)
         self.maximize = maximize
@@ -111,12 +110,12 @@ class HighsSolver:
         """Replace the bounds of some columns."""
         low, high = (np.broadcast_to(np.asarray(end, dtype=np.float64), columns.shape) for end in (lower, upper))
         self._crossed = bool((low > high).any())
-        unit = self._scaling.columns[columns]
+        unit = self._scaling[columns]
         self._highs.changeColsBounds(columns.size, columns.astype(np.int32), _ends(low / unit), _ends(high / unit))
 
     def start_from(self, columns: Ints, values: Floats) -> None:
         """Give HiGHS a start: values for some columns; those it does not have it finds by a small solve."""
-        start = np.asarray(values, dtype=np.float64) / self._scaling.columns[columns]
+        start = np.asarray(values, dtype=np.float64) / self._scaling[columns]
         self._highs.setSolution(columns.size, columns.astype(np.int32), start)
 
     def solve(
@@ -145,10 +144,10 @@ class HighsSolver:
         info = self._highs.getInfo()
         x = value = bound = None
         if info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible or status == "optimal":
-            x = np.array(self._highs.getSolution().col_value, dtype=np.float64) * self._scaling.columns
-            value = float(info.objective_function_value) * self._scaling.objective
+            x = np.array(self._highs.getSolution().col_value, dtype=np.float64) * self._scaling
+            value = float(info.objective_function_value)
         if self._has_integers and status != "infeasible":
-            bound = float(info.mip_dual_bound) * self._scaling.objective
+            bound = float(info.mip_dual_bound)
         elif status == "optimal":
             bound = value
         if bound is not None and not np.isfinite(bound):
@@ -165,11 +164,11 @@ class HighsSolver:
         scaling = self._scaling
 
         def at_point(event: highspy.HighsCallbackEvent) -> None:
-            x = np.array(event.data_out.mip_solution, dtype=np.float64) * scaling.columns
-            watch(x, float(event.data_out.mip_dual_bound) * scaling.objective)
+            x = np.array(event.data_out.mip_solution, dtype=np.float64) * scaling
+            watch(x, float(event.data_out.mip_dual_bound))
 
         def at_check(event: highspy.HighsCallbackEvent) -> None:
-            watch(None, float(event.data_out.mip_dual_bound) * scaling.objective)
+            watch(None, float(event.data_out.mip_dual_bound))
 
         self._highs.cbMipImprovingSolution += at_point
         self._highs.cbMipInterrupt += at_check

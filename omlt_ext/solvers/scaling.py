@@ -1,15 +1,16 @@
 """The same model in units that a solver's absolute tolerances can resolve.
 
-    x = s x',   row' = row / r,   c' = c s / d   with powers of two s, r and d, which are 1 where nothing is large
+    x = s x',   row' = row / r,   c' = c s   with powers of two s and r, which are 1 where nothing is large
 
 Solvers accept rows and bounds that are violated by 1e-6 or so, whatever the numbers in them. Where a pre-activation
 reaches 1e9, that is less than double precision itself, and solvers have been seen to prune the optimum. Powers of two
-change no digit. What stays within 4096 keeps its unit.
+change no digit. What stays within 4096 keeps its unit, and so does the objective: small costs beside a large one would
+fall below the solver's dual tolerance.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from scipy import sparse
@@ -20,16 +21,8 @@ from ..milp import MatrixModel
 LARGEST = 2.0**12
 
 
-@dataclass(frozen=True, eq=False)
-class Scaling:
-    """Factors >= 1: `columns` (n_columns,), and `objective`: value = objective * (value of the scaled model)."""
-
-    columns: Floats
-    objective: float
-
-
-def scale_model(model: MatrixModel) -> tuple[MatrixModel, Scaling]:
-    """The scaled model and its factors; the model itself where nothing in it is large.
+def scale_model(model: MatrixModel) -> tuple[MatrixModel, Floats]:
+    """The scaled model and the factors s >= 1 of its columns; the model itself where nothing in it is large.
 
     Columns are scaled by their finite bounds (integer ones never), rows by the largest coefficient that their scaled
     columns then have. Rows without such a column stay: how exactly the user's own rows hold is the user's choice of
@@ -41,16 +34,14 @@ def scale_model(model: MatrixModel) -> tuple[MatrixModel, Scaling]:
     >>> from omlt_ext.milp import network_model
     >>> network = Network([Layer([[2.0**20]], [1.0], relu=False)])
     >>> model = network_model(network, tighten_bounds(network, (0, 1)), BigM(), objective=[1.0])
-    >>> scaled, scaling = scale_model(model)
-    >>> scaling.columns, scaled.A.toarray(), scaled.c, scaling.objective
-    (array([  1., 512.]), array([[-2.048e+03,  1.000e+00]]), array([0., 1.]), 512.0)
+    >>> scaled, columns = scale_model(model)
+    >>> columns, scaled.A.toarray(), scaled.c
+    (array([  1., 512.]), array([[-2.048e+03,  1.000e+00]]), array([  0., 512.]))
     """
     magnitude = np.maximum(_finite(model.lower), _finite(model.upper))
     columns = np.where(model.integer, 1.0, power(magnitude))
-    objective = float(power(np.abs(model.c * columns).max(initial=0.0, keepdims=True) * LARGEST)[0])
-    scaling = Scaling(columns, objective)
-    if objective == 1.0 and (columns == 1.0).all():
-        return model, scaling
+    if (columns == 1.0).all():
+        return model, columns
     A = sparse.csr_array(model.A @ sparse.diags_array(columns))
     largest = np.zeros(model.n_rows)
     np.maximum.at(
@@ -59,15 +50,14 @@ def scale_model(model: MatrixModel) -> tuple[MatrixModel, Scaling]:
     rows = power(largest * LARGEST)
     scaled = replace(
         model,
-        c=model.c * columns / objective,
-        offset=model.offset / objective,
+        c=model.c * columns,
         A=sparse.csr_array(sparse.diags_array(1.0 / rows) @ A),
         row_lower=model.row_lower / rows,
         row_upper=model.row_upper / rows,
         lower=model.lower / columns,
         upper=model.upper / columns,
     )
-    return scaled, scaling
+    return scaled, columns
 
 
 def power(magnitude: Floats) -> Floats:
