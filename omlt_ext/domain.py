@@ -120,7 +120,7 @@ def as_box(domain: Box | Iterable[ArrayLike], n: int) -> Box:
     else:
         try:
             lower, upper = domain
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise BoundsError(f"expected a Box or a pair (lower, upper), not {domain!r}") from None
         pair = Box(lower, upper)
         box = Box.full(n, pair.lower[0], pair.upper[0]) if np.ndim(lower) == np.ndim(upper) == 0 else pair
@@ -136,7 +136,12 @@ def numbers(values: object, what: str, error: type[OmltExtError]) -> Floats:
         if array.dtype.kind == "c":
             raise TypeError("the numbers are complex")
         return np.asarray(array, dtype=np.float64)
-    except (TypeError, ValueError, RuntimeError) as cause:  # RuntimeError: a tensor that requires gradients
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        OverflowError,
+    ) as cause:  # RuntimeError: a tensor that requires gradients
         raise error(f"{what} is not an array of numbers: {cause}") from None
 
 

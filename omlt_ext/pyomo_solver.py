@@ -314,9 +314,14 @@ def _results(
         result = replace(result, bound=None)
     if result.status == "optimal" and point is not None and result.bound is not None:
         # HiGHS's own absolute gap and a settled point both have to close the gap that was asked for
-        gap = abs(result.bound - point.value)
+        gap = (result.bound - point.value) * (1.0 if matrix.maximize else -1.0)
         allowed = max(1e-4 if settings["gap"] is None else settings["gap"], 1e-6) * abs(point.value) + ABSOLUTE_GAP
-        if gap > allowed and "mip_rel_gap" not in settings["options"] and "mip_abs_gap" not in settings["options"]:
+        if gap < -allowed:  # the point refutes the bound
+            message = (
+                f"HiGHS's bound {result.bound:.9g} contradicts the point's value {point.value:.9g}: no bound is given"
+            )
+            result = replace(result, status="limit", bound=None)
+        elif gap > allowed and "mip_rel_gap" not in settings["options"] and "mip_abs_gap" not in settings["options"]:
             result = replace(result, status="limit")
             message = f"the value {point.value:.9g} and the bound {result.bound:.9g} lie further apart than asked for"
     results = SolverResults()

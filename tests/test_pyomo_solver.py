@@ -12,6 +12,7 @@ import pytest
 from omlt_ext import Layer, Network, ReLUBlock, pyomo_solver
 from omlt_ext.bridge import compile_model
 from omlt_ext.errors import ModelError, OptionError, SolverError
+from omlt_ext.solvers import SolveResult
 
 Termination = pyo.TerminationCondition
 
@@ -335,3 +336,17 @@ def test_gap_is_honest(network: Network) -> None:
     loose = pyo.SolverFactory("omlt_ext.highs").solve(design(network), gap=0.5)
     assert loose.problem.upper_bound >= exact.problem.lower_bound - 1e-6
     assert loose.problem.lower_bound <= exact.problem.upper_bound + 1e-6
+
+
+def test_a_bound_that_the_point_refutes_is_left_out(network: Network) -> None:
+    compiled = compile_model(design(network))
+    x = pyomo_solver.find_start(compiled)
+    assert x is not None
+    value = compiled.matrix.value(x)
+    point = pyomo_solver.CheckedPoint(x, value, 0.0)
+    claim = SolveResult("optimal", x, value, value - 1.0, 0, 0.0)  # a maximum below the value of a point
+    settings = {"gap": None, "check_tolerance": 1e-5, "options": {}}
+    results = pyomo_solver._results(compiled, claim, point, settings, 0.0)
+    assert results.problem.upper_bound == np.inf
+    assert results.solver.termination_condition == Termination.other
+    assert "contradicts" in str(results.solver.message)

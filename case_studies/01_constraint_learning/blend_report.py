@@ -21,6 +21,7 @@ network predicts for the blend, within a budget per litre, the rules of the cell
   budget, cost                  per litre; the prices are invented
   predicted                     the network's ratio OD280/OD315 for the best blend found
   proved bound                  no blend that the model allows is predicted to have a higher ratio
+  status                        optimal: prediction and bound agree to 1e-4, relative
   from hull                     distance of the blend from the mixtures of the wines that trained the network, in
                                 standard deviations: 0 is interpolation, more is extrapolation
   network error, sklearn error  the solution against the network itself and against scikit-learn's predict
@@ -28,8 +29,8 @@ network predicts for the blend, within a budget per litre, the rules of the cell
 """
 CAPTION = (
     "Left: dots are measured values of single wines, lines are the network's predictions for blends. A dot may lie "
-    f"above a line:\nno cask may make up more than {CASK:.0%} of a blend, so a single wine is no blend, and the buyer's "
-    "limits bind blends only."
+    f"above a line:\nno cask may make up more than {CASK:.0%} of a blend, so a single wine is no blend, and the "
+    "buyer's limits bind blends only."
 )
 
 

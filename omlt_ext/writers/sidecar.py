@@ -72,7 +72,7 @@ def read_sidecar(path: str | PathLike[str], input_shape: Sequence[int]) -> Box:
             number = entry[side]
             if isinstance(number, bool) or not isinstance(number, (int, float)):
                 raise BoundsError(f"{file}: entry {place}: {side} is {number!r}, not a number; give both ends")
-            end[at] = number
+            end[at] = number if abs(number) < 2**1023 else np.inf  # a longer integer has no float; Box refuses it
     if not seen.all():
         j = int(np.flatnonzero(~seen)[0])
         raise ReadError(f"{file} holds no bounds for input {j} of {n}; complete the file, or move it away")
