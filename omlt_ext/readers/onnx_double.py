@@ -11,6 +11,7 @@ from ..errors import ReadError
 from .onnx_file import array_of, subgraphs
 from .symbolic import check_size
 
+HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16, "FLOAT16")
 REALS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 
 

@@ -12,7 +12,7 @@ import onnx
 
 from ..errors import ReadError
 from .lowering import Tensor
-from .onnx_double import REALS
+from .onnx_double import HALVES, REALS
 from .onnx_fold import evaluate
 from .onnx_node import Array, Node, Value, lowers
 from .symbolic import check_size
@@ -32,6 +32,8 @@ def cast(node: Node) -> Value:
     else:
         to = node.attribute("to")  # a name before version 6, a number since
         real = to in REALS or (isinstance(to, str) and to in ("FLOAT", "FLOAT16", "DOUBLE"))
+        if to in HALVES:
+            node.refuse("of data to half precision rounds it, which is not piecewise linear")
     if not real:
         node.refuse("of data to integers or truth values is not piecewise linear; only real types are lowered")
     return node.data()
