@@ -16,10 +16,12 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from numbers import Integral, Real
+from typing import NoReturn
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from tqdm.auto import tqdm
 
 from omlt_ext.bounds import Bounds
 from omlt_ext.domain import Box, Floats, as_box
@@ -56,6 +58,7 @@ def maximize(
     gap: float = 1e-4,
     effort: str = "crown",
     formulation: str | Formulation = "bigm",
+    progress: bool = False,
 ) -> SearchResult:
     """The maximum of objective . f(x) over a box: the best point found, its value, and a bound on the maximum.
 
@@ -68,8 +71,10 @@ def maximize(
     from it on the mixed-integer model that `formulation`, a name or an object, makes. The search ends when
     (bound - value) / max(1, |value|) <= gap, with `gap` at least 1e-5; status "optimal" says that it did. `time_limit`
     in seconds covers everything; it is looked at between steps and inside sampling and the solve, so that one pass of
-    `effort` can outlast it. Ctrl-C ends the search as well. Both leave the best point and bound so far. With
-    the same seed and no time limit the result is the same again.
+    `effort` can outlast it. Ctrl-C ends the search as well, at HiGHS's next look at it: some seconds later where one
+    of its heuristics (a smaller mixed-integer model, inside which it does not look) has just begun. Both leave the best
+    point and bound so far. With the same seed and no time limit the result is the same again. `progress` draws a bar
+    on standard error: seconds, out of the time limit if there is one, with the value and the bound.
 
     Raises `NetworkError` for anything but a `Network`, `BoundsError` for a domain that is missing or infinite or on
     which the network overflows, `ShapeError` for a wrong number of coordinates or weights, `OptionError` for other
@@ -90,17 +95,27 @@ def maximize(
     if not isinstance(network, Network):
         raise NetworkError(f"expected a Network, not {type(network).__name__}; load_network makes one")
     box = as_box(domain, network.n_inputs)
-    search = _Search(network, box, _weights(objective, network), max(float(gap), LEAST_GAP), begin, time_limit)
-    try:
-        bounds = search.propagate("interval")
-        search.sample(seed)
-        if search.goes_on():
-            bounds = search.propagate(effort)
-        if search.goes_on():
-            search.solve(bounds, relus)
-    except KeyboardInterrupt:
-        search.stopped_by = "interrupted"
+    weights = _weights(objective, network)
+    with _bar(time_limit, progress) as bar:
+        search = _Search(network, box, weights, max(float(gap), LEAST_GAP), begin, time_limit, bar)
+        try:
+            bounds = search.propagate("interval")
+            search.sample(seed)
+            if search.goes_on():
+                bounds = search.propagate(effort)
+            if search.goes_on():
+                search.solve(bounds, relus)
+        except KeyboardInterrupt:
+            search.stopped_by = "interrupted"
     return search.result()
+
+
+def _bar(time_limit: float | None, progress: bool) -> tqdm[NoReturn]:
+    """A bar of seconds, that a drawing of at most every tenth of a second keeps cheap; without `progress`, none."""
+    total = None if time_limit is None or not np.isfinite(time_limit) else float(time_limit)
+    end = " s{postfix}"
+    shape = "{n:.1f}" + end if not total else "{percentage:3.0f}%|{bar:20}| {n:.1f}/{total:.4g}" + end
+    return tqdm(total=total, disable=not progress, bar_format=shape, miniters=0, leave=False)
 
 
 @dataclass
@@ -113,6 +128,7 @@ class _Search:
     gap: float
     begin: float
     time_limit: float | None
+    bar: tqdm[NoReturn]
     x: Floats | None = None
     value: float = -np.inf
     bound: float = np.inf
@@ -171,6 +187,7 @@ class _Search:
             wide = widened(bound)
             if self.value <= wide < self.bound - 0.01 * (self.bound - self.value):
                 self.prove(wide)
+            self.show()
 
         for options in ({}, TIGHT):
             solver = HighsSolver(model, options)
@@ -231,6 +248,13 @@ class _Search:
         # Rounding can put the value a few units in the last place above a tight bound; a larger bound is valid too.
         bound = max(self.bound, self.value) if np.isfinite(self.bound) else None
         self.rows.append((self.seconds, value, bound))
+        self.show()
+
+    def show(self) -> None:
+        """Move the bar on."""
+        self.bar.set_postfix_str(f"value {self.value:.6g}, bound {self.bound:.6g}", refresh=False)
+        now = self.seconds if self.bar.total is None else min(self.seconds, self.bar.total)
+        self.bar.update(now - self.bar.n)
 
     def result(self) -> SearchResult:
         status = "time_limit" if self.left == 0.0 and self.stopped_by == "limit" else self.stopped_by

@@ -11,9 +11,13 @@ import importlib.util
 import json
 import math
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from .errors import MissingDependencyError, OmltExtError, OptionError, ShapeError
@@ -176,6 +180,8 @@ def bounds(options: argparse.Namespace) -> int:
     """`omlt-ext bounds`."""
     from .tightening import tighten_bounds
 
+    if options.output_file is not None:
+        _check_file("-o", options.output_file, ["npz"])
     network = _network(options)
     found = tighten_bounds(network, _box(options, network), options.effort)
     if options.output_file is not None:
@@ -207,16 +213,22 @@ def maximize(options: argparse.Namespace) -> int:
     box = _box(options, network)
     objective = _objective(options, network)
     sign = -1.0 if options.minimize else 1.0
-    result: SearchResult = load(HEURISTICS, "maximize")(
-        network,
-        box,
-        [sign * weight for weight in objective],
-        method=options.method,
-        time_limit=options.time_limit,
-        seed=options.seed,
-        gap=options.gap,
-        effort=options.effort,
-    )
+    search = load(HEURISTICS, "maximize")
+    progress = not options.json and sys.stderr is not None and sys.stderr.isatty()
+    if progress and options.minimize:
+        print("the bar shows the maximum of the negative objective", file=sys.stderr)
+    with _interrupts_announced():
+        result: SearchResult = search(
+            network,
+            box,
+            [sign * weight for weight in objective],
+            method=options.method,
+            time_limit=options.time_limit,
+            seed=options.seed,
+            gap=options.gap,
+            effort=options.effort,
+            progress=progress,
+        )
     # + 0.0 turns -0.0 into 0.0
     value, bound = (None if number is None else sign * number + 0.0 for number in (result.value, result.bound))
     if options.json:
@@ -245,6 +257,26 @@ def maximize(options: argparse.Namespace) -> int:
     if options.plot is not None:
         _plot(result, sign, options)
     return DONE if result.status == "optimal" else GAP
+
+
+@contextmanager
+def _interrupts_announced() -> Iterator[None]:
+    """Say at once that Ctrl-C was seen: HiGHS may take seconds to look at it."""
+    # Elsewhere than in the main thread, or where Ctrl-C is ignored or handled by a caller, it is not ours.
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def announce(number: int, frame: FrameType | None) -> None:
+        os.write(2, b"\nomlt-ext: stopping at the best so far\n")  # print may not be entered twice, a handler may
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, announce)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _network(options: argparse.Namespace) -> Network:
@@ -291,11 +323,15 @@ def _check_plot(file: str) -> None:
         raise MissingDependencyError("--plot needs matplotlib; install it with: pip install 'omlt-ext[plot]'")
     from matplotlib.backend_bases import FigureCanvasBase
 
-    kinds = FigureCanvasBase.get_supported_filetypes()
+    _check_file("--plot", file, FigureCanvasBase.get_supported_filetypes())
+
+
+def _check_file(option: str, file: str, kinds: Iterable[str]) -> None:
+    """Say before the work starts that a file cannot be written: its suffix is none of `kinds`, it has no folder."""
     if Path(file).suffix.lstrip(".").lower() not in kinds:
-        raise OptionError(f"--plot {file}: choose one of the suffixes {', '.join('.' + kind for kind in kinds)}")
+        raise OptionError(f"{option} {file}: choose one of the suffixes {', '.join('.' + kind for kind in kinds)}")
     if not Path(file).parent.is_dir():
-        raise OptionError(f"--plot {file}: the folder {Path(file).parent} does not exist")
+        raise OptionError(f"{option} {file}: the folder {Path(file).parent} does not exist")
 
 
 def _plot(result: SearchResult, sign: float, options: argparse.Namespace) -> None:

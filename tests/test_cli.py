@@ -1,6 +1,8 @@
 """The command line: what it prints, its exit codes, and that nothing ends in a traceback."""
 
 import json
+import os
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -224,7 +226,8 @@ def test_files_that_cannot_be_read(command: str, one: str, tmp_path: Path, capsy
         (["bounds", "--box", "nan", "0"], "must be finite"),
         (["bounds", "--box", "-inf", "0"], "must be finite"),
         (["bounds", "--box", "0", "1", "--effort", "heroic"], "unknown effort"),
-        (["bounds", "--box", "0", "1", "-o", "/nowhere/bounds.npz"], "cannot write"),
+        (["bounds", "--box", "0", "1", "-o", "/nowhere/bounds.npz"], "the folder /nowhere does not exist"),
+        (["bounds", "--box", "0", "1", "-o", "bounds.txt"], "-o bounds.txt: choose one of the suffixes .npz"),
         (["bounds", "--box-file", "nowhere.npz"], "cannot be read"),
         (["bounds", "--box-file", "nowhere.json"], "cannot be read"),
         (["bounds", "--box-file", "box.txt"], ".npz and .json"),
@@ -318,11 +321,36 @@ sys.exit(main(sys.argv[1:]))
 def test_ctrl_c_during_the_search_prints_the_best_so_far(hard: str) -> None:
     command = [sys.executable, "-c", INTERRUPTS_ITSELF, "maximize", hard, "--json", "--time-limit", "50"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
-    assert (done.returncode, done.stderr) == (3, "")
+    assert (done.returncode, done.stderr.strip()) == (3, "omlt-ext: stopping at the best so far")
     report = strict_json(done.stdout)
     assert report["status"] == "interrupted"
     assert report["bound"] > report["value"]
     assert report["seconds"] < 20
+
+
+def stderr_on_a_terminal(*arguments: str) -> tuple[str, str]:
+    """Standard output, and what a terminal gets on standard error."""
+    pty, fcntl, termios = (pytest.importorskip(name) for name in ("pty", "fcntl", "termios"))
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))  # a new one has no columns
+    command = [sys.executable, "-m", "omlt_ext", *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, text=True, timeout=60, check=False)
+    os.write(theirs, b"end")  # so that there is something to read
+    os.close(theirs)
+    text = ""
+    while not text.endswith("end"):
+        text += os.read(ours, 2**16).decode()
+    os.close(ours)
+    assert done.returncode == 3
+    return done.stdout, text
+
+
+def test_progress_on_a_terminal_only(hard: str) -> None:
+    out, err = stderr_on_a_terminal("maximize", hard, "--time-limit", "0.5", "--minimize")
+    assert out.startswith("status   time limit")
+    assert "/0.5 s, value " in err
+    assert "maximum of the negative" in err
+    assert stderr_on_a_terminal("maximize", hard, "--time-limit", "0.1", "--json")[1] == "end"
 
 
 def test_ctrl_c_elsewhere(one: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -159,6 +159,21 @@ def test_ctrl_c_returns_the_best_so_far(make_network: MakeNetwork) -> None:
     assert result.seconds < 10
 
 
+@pytest.mark.parametrize(("time_limit", "says"), [(0.5, "/0.5 s, value "), (None, " s, value "), (0, "0.0 s")])
+def test_progress_is_a_bar_and_changes_nothing(
+    time_limit: float | None, says: str, make_network: MakeNetwork, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = make_network((4, 10, 10, 1), 5)
+    quiet = maximize(network, (-1, 1), time_limit=time_limit)
+    assert capsys.readouterr() == ("", "")
+    shown = maximize(network, (-1, 1), time_limit=time_limit, progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert says in err
+    if time_limit is None:
+        assert (shown.value, shown.bound) == (quiet.value, quiet.bound)
+
+
 def test_minimum_is_the_maximum_of_the_negative(make_network: MakeNetwork, brute_force: Optimum) -> None:
     network, box = make_network((2, 5, 1), 1), Box.full(2, -1, 1)
     result = maximize(network, box, [-1.0], gap=1e-5)

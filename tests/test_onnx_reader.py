@@ -622,3 +622,17 @@ def test_not_finite_results_are_refused():
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.DOUBLE
     with pytest.raises((ReadError, NetworkError), match="finite"):
         read_onnx(model)
+
+
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.BFLOAT16])
+def test_rounding_to_half_precision_is_refused(kind: int) -> None:
+    """A Cast down and up again is a staircase: 8e-4 away from the identity."""
+    nodes = [
+        helper.make_node("Cast", ["x"], ["low"], to=kind, name="down"),
+        helper.make_node("Cast", ["low"], ["y"], to=TensorProto.FLOAT),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2]) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "staircase", ends[:1], ends[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    with pytest.raises(UnsupportedOperatorError, match=r"down.*half precision"):
+        read_onnx(model)

@@ -48,7 +48,7 @@ def _convert_node(node: onnx.NodeProto) -> None:
             _convert_tensor(attribute.t)
         for inner in subgraphs(attribute):
             _convert_graph(inner)
-        if node.op_type == "Cast" and attribute.name == "to" and attribute.i in REALS:
+        if node.op_type == "Cast" and attribute.name == "to" and attribute.i in REALS and attribute.i not in HALVES:
             attribute.i = TensorProto.DOUBLE
         if node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
             single = attribute.name == "value_float"
