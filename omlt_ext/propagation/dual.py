@@ -35,7 +35,7 @@ from .rounding import row_blocks
 
 STEPS = 20
 RATE, DECAY = 0.5, 0.85  # step size, and its factor from step to step
-BETA_1, BETA_2 = 0.5, 0.99  # Adam's memory; the usual 0.9 and 0.999 need three times the steps on a [0, 1] box
+BETA_1, BETA_2 = 0.5, 0.99  # Adam's memory; the usual 0.9 and 0.999 need about twice the steps
 Single = NDArray[np.float32]
 
 
