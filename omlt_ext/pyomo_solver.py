@@ -19,7 +19,7 @@ from pyomo.opt import SolverResults, SolverStatus, TerminationCondition
 from .bridge import CompiledModel, compile_model
 from .domain import Floats
 from .encoding import ZERO
-from .errors import OptionError
+from .errors import OptionError, SolverError
 from .milp import MatrixModel
 from .solvers.highs import HighsSolver, SolveResult
 
@@ -115,7 +115,7 @@ class NetworkHighs:
             start = find_start(compiled, deadline)
             if start is not None:
                 solver.start_from(np.arange(start.size), start)
-        result = solver.solve(time_limit=_left(deadline), gap=settings["gap"])
+        result = _solve(solver, deadline, settings["gap"])
         if result.status == "infeasible" and compiled.matrix.networks:
             result = _confirmed(compiled.matrix, result, solver_options, deadline)
         point = None if result.x is None else check_point(compiled.matrix, result.x, settings["check_tolerance"])
@@ -153,6 +153,16 @@ def _check_numbers(settings: Mapping[str, Any]) -> None:
         value = settings[name]
         if value is not None and not (isinstance(value, int | float) and value >= 0):
             raise OptionError(f"omlt_ext.highs: {name} is {value!r}; it must be a number of at least 0")
+
+
+def _solve(solver: HighsSolver, deadline: float | None, gap: float | None) -> SolveResult:
+    """The main solve; where HiGHS fails with presolve, which very wide ranges of numbers can do, once more without."""
+    try:
+        return solver.solve(time_limit=_left(deadline), gap=gap)
+    except SolverError as error:
+        logger.info(f"{error}; once more without presolve")
+        solver.set_options({"presolve": "off"})
+        return solver.solve(time_limit=_left(deadline), gap=gap)
 
 
 def _confirmed(
@@ -211,6 +221,15 @@ def _forward(matrix: MatrixModel, candidate: Floats) -> Floats | None:
     return point if not np.isnan(point).any() and matrix.violation(point) <= START_TOLERANCE else None
 
 
+def _attempt(matrix: MatrixModel, options: Mapping[str, object] | None = None, **keywords: Any) -> Floats | None:
+    """The point of a solve that may help and need not: None where HiGHS finds none or fails."""
+    try:
+        return HighsSolver(matrix, options).solve(**keywords).x
+    except SolverError as error:
+        logger.info(f"a solve beside the main one failed: {error}")
+        return None
+
+
 def _given(matrix: MatrixModel, columns: np.ndarray[Any, Any], values: Floats) -> Floats | None:
     """The point that the variables' values are, None where some have none or where it is not feasible."""
     if columns.size < matrix.n_columns:
@@ -237,9 +256,9 @@ def _candidates(compiled: CompiledModel, deadline: float | None) -> Iterator[Flo
         current = middle.copy()
         current[columns] = values
         yield current
-    relaxed = HighsSolver(matrix.relax()).solve(time_limit=_share(deadline))
-    if relaxed.x is not None:
-        yield relaxed.x
+    relaxed = _attempt(matrix.relax(), time_limit=_share(deadline))
+    if relaxed is not None:
+        yield relaxed
     yield middle
 
 
@@ -261,7 +280,7 @@ def _complete(
     """The best feasible point with the integer ones among `columns` fixed, None where there is none in time."""
     whole = matrix.integer[columns]
     fixed = matrix.fix(columns[whole], np.round(values[whole]))
-    x = HighsSolver(fixed).solve(time_limit=_share(deadline), gap=1e-2).x
+    x = _attempt(fixed, time_limit=_share(deadline), gap=1e-2)
     return x if x is not None and matrix.violation(x) <= 10 * START_TOLERANCE * max(1.0, np.abs(x).max()) else None
 
 
@@ -278,11 +297,11 @@ def check_point(matrix: MatrixModel, x: Floats, tolerance: float) -> CheckedPoin
     rounded[whole] = np.round(x[whole])
     columns, values = pattern_columns(matrix, x)
     rounded[columns] = values
-    settled = HighsSolver(matrix.fix(whole, rounded[whole]).relax(), {"primal_feasibility_tolerance": 1e-9}).solve()
-    if settled.x is None:
+    settled = _attempt(matrix.fix(whole, rounded[whole]).relax(), {"primal_feasibility_tolerance": 1e-9})
+    if settled is None:
         return point
-    error = _error(matrix, settled.x)
-    return CheckedPoint(settled.x, matrix.value(settled.x), error) if error < point.error else point
+    error = _error(matrix, settled)
+    return CheckedPoint(settled, matrix.value(settled), error) if error < point.error else point
 
 
 def _loosened(matrix: MatrixModel) -> bool:
@@ -331,7 +350,7 @@ def _results(
     problem.number_of_variables, problem.number_of_constraints = matrix.n_columns, matrix.n_rows
     problem.number_of_binary_variables = int(matrix.integer.sum())
     problem.number_of_nonzeros = int(matrix.A.nnz)
-    value = None if point is None else point.value
+    value = None if point is None or wrong else point.value
     infinity = float("inf")
     below, above = (value, result.bound) if matrix.maximize else (result.bound, value)
     problem.lower_bound = -infinity if below is None else below
