@@ -24,6 +24,7 @@ from .errors import ModelError, ShapeError
 from .inputs import Request, attach_inputs, attach_outputs, resolve_box, wanted_box
 from .network import Bools, Network
 from .plugins import formulation as find_formulation
+from .propagation.rounding import nonzeros
 from .readers import load_network
 from .rows import index_set, write_rows
 from .tightening import tighten_bounds
@@ -148,12 +149,11 @@ class ReLUBlock(ScalarBlock):
     def get_error(self) -> float:
         """max_j |y_j - f_j(x)| / (1 + |f(x)|_inf) at the variables' current values."""
         x = self._values(self.inputs, "inputs", ~self._used_inputs())
-        truth = self.network(x)
-        return float(np.abs(self._values(self.outputs, "outputs") - truth).max() / (1.0 + np.abs(truth).max()))
+        return self.network.error(x, self._values(self.outputs, "outputs"))
 
     def _used_inputs(self) -> Bools:
         """Inputs with a nonzero weight; solvers give the others no value."""
-        return np.asarray(abs(self.network.layers[0].csr_weight()).sum(axis=0)).ravel() > 0.0
+        return nonzeros(self.network.layers[0].weight, axis=0) > 0
 
     def _values(self, variables: Any, name: str, idle: Bools | None = None) -> Floats:
         values = [variable.value for variable in variables.values()]

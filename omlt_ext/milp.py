@@ -53,10 +53,8 @@ class EmbeddedNetwork:
         return np.concatenate(columns), np.concatenate(values)
 
     def error(self, x: Floats) -> float:
-        """max_j |y_j - f_j(x)| / (1 + |f(x)|_inf) between a model's point x and the network itself."""
-        truth = self.network(x[self.inputs])
-        given = np.where(self.outputs == ZERO, 0.0, x[self.outputs])
-        return float(np.abs(given - truth).max() / (1.0 + np.abs(truth).max()))
+        """`Network.error` of a model's point x."""
+        return self.network.error(x[self.inputs], np.where(self.outputs == ZERO, 0.0, x[self.outputs]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,11 +225,11 @@ def network_model(
     builder = ModelBuilder()
     inputs = builder.add_columns(bounds.box.lower, bounds.box.upper)
     embedded = builder.add_network(network, encode_network(network, bounds, formulation), inputs)
-    c = np.zeros(builder.n_columns)
-    if objective is not None:
-        weights = np.asarray(objective, dtype=np.float64)
-        if weights.shape != (network.n_outputs,):
-            raise ShapeError(f"objective has shape {weights.shape}; it weighs the {network.n_outputs} outputs")
-        present = embedded.outputs != ZERO
-        np.add.at(c, embedded.outputs[present], weights[present])
-    return builder.model(c, maximize=maximize)
+    model = builder.model(maximize=maximize)
+    if objective is None:
+        return model
+    weights = np.asarray(objective, dtype=np.float64)
+    if weights.shape != (network.n_outputs,):
+        raise ShapeError(f"objective has shape {weights.shape}; it weighs the {network.n_outputs} outputs")
+    present = embedded.outputs != ZERO
+    return model.with_objective(embedded.outputs[present], weights[present], maximize=maximize)

@@ -206,6 +206,15 @@ class Network:
             h = layer(h)
         return h
 
+    def error(self, x: ArrayLike, y: ArrayLike) -> float:
+        """How far y is from f(x): max_j |y_j - f_j(x)| / (1 + |f(x)|_inf), for one point.
+
+        >>> Network([Layer([[2.0]], [1.0], relu=False)]).error([1.0], [5.0])
+        0.5
+        """
+        truth = self(x)
+        return float(np.abs(np.asarray(y) - truth).max() / (1.0 + np.abs(truth).max()))
+
     def pre_activations(self, x: ArrayLike) -> tuple[Floats, ...]:
         """z of every layer at x, each (n,) or (batch, n)."""
         h, stack = _points(x, self.n_inputs, "network"), []

@@ -199,7 +199,7 @@ def find_start(compiled: CompiledModel, deadline: float | None = None) -> Floats
     given = _given(matrix, columns, values)
     if not matrix.networks:
         return _better(matrix, given, _complete(matrix, columns, values, deadline)) if columns.size else None
-    for candidate in _candidates(compiled, deadline):
+    for candidate in _candidates(matrix, columns, values, deadline):
         direct = _forward(matrix, candidate)
         if direct is not None:
             return _better(matrix, given, direct)
@@ -246,11 +246,11 @@ def _better(matrix: MatrixModel, one: Floats | None, other: Floats | None) -> Fl
     return min(one, other, key=lambda x: sign * matrix.value(x))
 
 
-def _candidates(compiled: CompiledModel, deadline: float | None) -> Iterator[Floats]:
-    matrix = compiled.matrix
+def _candidates(
+    matrix: MatrixModel, columns: np.ndarray[Any, Any], values: Floats, deadline: float | None
+) -> Iterator[Floats]:
     low, high = np.maximum(matrix.lower, -1e6), np.minimum(matrix.upper, 1e6)
     middle = 0.5 * (low + high)
-    columns, values = compiled.values()
     inputs = np.concatenate([network.inputs for network in matrix.networks])
     if np.isin(inputs, columns).all():
         current = middle.copy()

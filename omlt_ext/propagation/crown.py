@@ -31,7 +31,7 @@ is paid. Overflow ends as inf or NaN in e or in the value, which is read as "no 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,22 +86,39 @@ def crown(
     0.000000 3.000000
     """
     domain = as_box(box, network.n_inputs)
-    start = interval(network, domain, bounds)
+
+    def by_crown(k: int, relaxations: Sequence[Relaxation], errors: Sequence[AffineError]) -> Range:
+        return _backward_range(network, k, relaxations, errors, domain, chunk_bytes)
+
+    return layer_by_layer(network, domain, interval(network, domain, bounds), by_crown)
+
+
+def layer_by_layer(
+    network: Network,
+    box: Box,
+    start: Bounds,
+    backward_range: Callable[[int, Sequence[Relaxation], Sequence[AffineError]], Range],
+) -> Bounds:
+    """Bounds of every layer, each side the best of `start`, of the interval and of `backward_range`.
+
+    `backward_range(k, relaxations, errors)` is called for k = 1, 2, ... in turn, with the relaxations of the layers
+    before k and the errors up to k; the interval is recomputed from the tighter layer before.
+    """
     ranges: list[Range] = []
     relaxations: list[Relaxation] = []
     errors: list[AffineError] = []
-    p, q = domain.lower, domain.upper
+    p, q = box.lower, box.upper
     for k, layer in enumerate(network.layers):
         errors.append(affine_error(layer, p, q))
         z = given(start, k)
         if k > 0:
             z = z.meet(affine_range(layer, p, q))
-            z = z.meet(_backward_range(network, k, relaxations, errors, domain, chunk_bytes))
+            z = z.meet(backward_range(k, relaxations, errors))
         z = checked(z, k)
         ranges.append(z)
         relaxations.append(relax(layer, z))
         p, q = activation_range(layer, z)
-    return collect(ranges, network, domain)
+    return collect(ranges, network, box)
 
 
 @np.errstate(over="ignore", under="ignore")

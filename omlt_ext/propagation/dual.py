@@ -29,8 +29,8 @@ from scipy import sparse
 from ..bounds import Bounds
 from ..domain import Box, as_box
 from ..network import Network
-from .crown import AffineError, Relaxation, affine_error, backward, both_signs, crown, relax
-from .interval import Range, activation_range, affine_range, checked, collect, given
+from .crown import AffineError, Relaxation, backward, both_signs, crown, layer_by_layer
+from .interval import Range
 from .rounding import row_blocks
 
 STEPS = 20
@@ -82,24 +82,13 @@ def dual(
     crown -1.00, dual -0.02
     """
     domain = as_box(box, network.n_inputs)
-    start = crown(network, domain, bounds)
-    ranges: list[Range] = []
-    relaxations: list[Relaxation] = []
-    errors: list[AffineError] = []
     slopes: list[Slopes] = []
-    p, q = domain.lower, domain.upper
-    for k, layer in enumerate(network.layers):
-        errors.append(affine_error(layer, p, q))
-        z = given(start, k)
-        if k > 0:
-            z = z.meet(affine_range(layer, p, q))
-            z = z.meet(_ascended(network, k, relaxations, errors, slopes, domain, steps, chunk_bytes))
-        z = checked(z, k)
-        ranges.append(z)
-        relaxations.append(relax(layer, z))
-        slopes.append(Slopes.of(network, k, relaxations[-1]))
-        p, q = activation_range(layer, z)
-    return collect(ranges, network, domain)
+
+    def by_ascent(k: int, relaxations: Sequence[Relaxation], errors: Sequence[AffineError]) -> Range:
+        slopes.append(Slopes.of(network, k - 1, relaxations[k - 1]))
+        return _ascended(network, k, relaxations, errors, slopes, domain, steps, chunk_bytes)
+
+    return layer_by_layer(network, domain, crown(network, domain, bounds), by_ascent)
 
 
 def _ascended(

@@ -7,7 +7,7 @@ computed directly on arrays and without any of the lowering's code, so that the 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from onnx.reference.op_run import OpRun
@@ -19,29 +19,24 @@ class _Broadcast(OpRun):
     """onnx ignores the axis from which the second operand was broadcast before version 7."""
 
     op_domain = ""
+    formula: ClassVar[np.ufunc]
 
     def _run(self, a: Array, b: Array, **given: Any) -> tuple[Array]:
         if given.get("axis") is not None and b.ndim:
             b = b.reshape(b.shape + (1,) * (a.ndim - given["axis"] % a.ndim - b.ndim))
         return (self.formula(a, b),)
 
-    def formula(self, a: Array, b: Array) -> Array:
-        raise NotImplementedError
-
 
 class Add(_Broadcast):
-    def formula(self, a: Array, b: Array) -> Array:
-        return np.add(a, b)
+    formula = np.add
 
 
 class Sub(_Broadcast):
-    def formula(self, a: Array, b: Array) -> Array:
-        return np.subtract(a, b)
+    formula = np.subtract
 
 
 class Mul(_Broadcast):
-    def formula(self, a: Array, b: Array) -> Array:
-        return np.multiply(a, b)
+    formula = np.multiply
 
 
 class BatchNormalization(OpRun):
