@@ -33,8 +33,7 @@ from omlt_ext.plugins import formulation as find_formulation
 from omlt_ext.propagation.rounding import row_blocks
 from omlt_ext.search import SearchResult
 from omlt_ext.solvers import HighsSolver, SolveResult
-from omlt_ext.tightening import tighten_bounds
-from omlt_ext.tightening.ladder import EFFORTS
+from omlt_ext.tightening import Effort, tighten_bounds
 
 logger = logging.getLogger("omlt_ext")
 
@@ -56,7 +55,7 @@ def maximize(
     time_limit: float | None = None,
     seed: int = 0,
     gap: float = 1e-4,
-    effort: str = "crown",
+    effort: str | Effort = "crown",
     formulation: str | Formulation = "bigm",
     progress: bool = False,
 ) -> SearchResult:
@@ -154,7 +153,7 @@ class _Search:
         """Whether there is something left to prove and time to do it."""
         return not self.closed and (self.left is None or self.left > 0.0)
 
-    def propagate(self, effort: str) -> Bounds:
+    def propagate(self, effort: str | Effort) -> Bounds:
         """Bound every pre-activation, and the objective as one more linear layer; return the network's own bounds."""
         objective = Layer(self.objective[None, :], [0.0], relu=False)
         folded = Network([*self.network.layers, objective])
@@ -304,11 +303,13 @@ def _weights(objective: ArrayLike | None, network: Network) -> Floats:
     return weights
 
 
-def _check_options(method: str, time_limit: float | None, seed: int, gap: float, effort: str) -> None:
+def _check_options(method: str, time_limit: float | None, seed: int, gap: float, effort: str | Effort) -> None:
     if method not in METHODS:
         raise OptionError(f"unknown method {method!r}; choose one of {', '.join(map(repr, METHODS))}")
-    if effort not in tuple(EFFORTS):
-        raise OptionError(f"unknown effort {effort!r}; choose one of {', '.join(map(repr, EFFORTS))}")
+    try:
+        Effort.of(effort)
+    except BoundsError as error:
+        raise OptionError(str(error)) from None
     for name, number in (("time_limit", 0.0 if time_limit is None else time_limit), ("gap", gap)):
         if not (isinstance(number, Real) and number >= 0.0):
             raise OptionError(f"{name} is {number!r}; it must be a number of at least 0")

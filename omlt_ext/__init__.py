@@ -3,19 +3,21 @@
 from . import pyomo_solver  # registers SolverFactory("omlt_ext.highs")
 from .block import ReLUBlock
 from .bounds import Bounds
-from .domain import Box
+from .domain import Box, Polytope
 from .errors import OmltExtError
 from .network import Layer, Network
 from .readers import load_network
-from .tightening import tighten_bounds
+from .tightening import Effort, tighten_bounds
 
 __version__ = "0.1.0"
 __all__ = [
     "Bounds",
     "Box",
+    "Effort",
     "Layer",
     "Network",
     "OmltExtError",
+    "Polytope",
     "ReLUBlock",
     "__version__",
     "load_network",

@@ -21,13 +21,15 @@ from .bounds import Bounds
 from .domain import Box, Floats
 from .encoding import ZERO, Columns, Encoding, Formulation, encode_network
 from .errors import ModelError, ShapeError
-from .inputs import Request, attach_inputs, attach_outputs, resolve_box, wanted_box
+from .inputs import Request, attach_inputs, attach_outputs, enforce_box, resolve_box, wanted_box
 from .network import Bools, Network
 from .plugins import formulation as find_formulation
 from .propagation.rounding import nonzeros
 from .readers import load_network
 from .rows import index_set, write_rows
 from .tightening import tighten_bounds
+
+Limits = tuple[tuple[Floats, Floats], ...]  # for each layer the (lower, upper) that a user's model asks of z
 
 EDGE = 1e-6  # how far a value may be fixed outside the box: solvers' own tolerance
 
@@ -83,6 +85,8 @@ class ReLUBlock(ScalarBlock):
         self.network: Network = load_network(network)
         self.formulation = find_formulation(formulation)
         self.activation_bounds: Bounds | None = None
+        self._alone: Bounds | None = None  # what holds whatever the model around the block says
+        self._limits: Limits | None = None
         self._request = Request(self.network, (_kept(inputs),), (_kept(outputs),), input_bounds, bounds, effort)
         self._encodings: tuple[Encoding, ...] = ()
 
@@ -109,8 +113,9 @@ class ReLUBlock(ScalarBlock):
         """Take the bounds of the input variables again, tighten, and write the layers anew.
 
         Call it after changing the variables' bounds, or to replace what is given here. `inputs` and `outputs` stay
-        the same variables; what lies in `layer` is made anew, so write constraints of yours on it again. Where this
-        raises, the block is left as it was.
+        the same variables; what lies in `layer` is made anew, so write constraints of yours on it again. What the
+        transformation "omlt_ext.tighten_bounds" has found out from the model around the block is forgotten, since that
+        may have changed. Where this raises, the block is left as it was.
         """
         old = self._request
         request = replace(
@@ -129,9 +134,24 @@ class ReLUBlock(ScalarBlock):
         found = tighten_bounds(self.network, box, effort=request.effort, bounds=self._known_bounds(request, box))
         encodings = encode_network(self.network, found, method)
         self._request, self.formulation = request, method
-        self.activation_bounds, self._encodings = found, encodings
-        carry = attach_inputs(self, request, box)
-        outputs = attach_outputs(self, request, found)
+        self._alone, self._limits = found, None
+        attach_inputs(self, request, box)
+        self._write(found, encodings)
+
+    def adopt(self, bounds: Bounds, encodings: tuple[Encoding, ...], limits: Limits) -> None:
+        """Write the layers anew with bounds that hold wherever the model around the block does; `rebuild` goes back.
+
+        `encodings` are those of `bounds`. `limits` are ranges that the model asks of the pre-activations; the encodings
+        hold them.
+        """
+        enforce_box(self, bounds.box)
+        self._limits = limits
+        self._write(bounds, encodings)
+
+    def _write(self, bounds: Bounds, encodings: tuple[Encoding, ...]) -> None:
+        self.activation_bounds, self._encodings = bounds, encodings
+        carry = list(self.inputs.values())
+        outputs = attach_outputs(self, self._request, bounds)
         if self.component("layer") is not None:
             self.del_component("layer")
         self.layer = pyo.Block(range(len(encodings)))
@@ -141,7 +161,7 @@ class ReLUBlock(ScalarBlock):
 
     def _known_bounds(self, request: Request, box: Box) -> Bounds | None:
         """The user's bounds and, where the box has only shrunk, those that the block has already."""
-        old = self.activation_bounds
+        old = self._alone
         if old is None or not (old.box.contains(box.lower) and old.box.contains(box.upper)):
             return request.bounds
         return old if request.bounds is None else old.intersect(request.bounds)
@@ -186,9 +206,9 @@ class ReLUBlock(ScalarBlock):
 
     def stale_inputs(self) -> list[int]:
         """Inputs that may now leave the box the block was built for: bounds were widened, or a value fixed outside."""
-        if self.activation_bounds is None:
+        if self._alone is None:
             return []
-        built = self.activation_bounds.box
+        built = self._alone.box
         lower, upper = wanted_box(self, self._request)
         outside = (lower < built.lower) | (upper > built.upper)
         for i, variable in self.inputs.items():

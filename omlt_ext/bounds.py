@@ -1,7 +1,7 @@
 """Bounds: what interval arithmetic, CROWN, LPs and MILPs produce and what formulations consume.
 
-For layer k, lower[k] <= z^k <= upper[k] holds for the pre-activations z^k at every x of the box. Each side of each
-neuron carries the method that gave it.
+For layer k, lower[k] <= z^k <= upper[k] holds for the pre-activations z^k at every x of the domain. Each side of each
+neuron carries the method that gave it, each neuron the seconds spent on it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from .archive import read_archive
-from .domain import Box, Floats, as_box, check_interval, numbers
+from .domain import Box, Floats, Polytope, as_box, check_interval, numbers
 from .errors import BoundsError, OptionError, ReadError, ShapeError
 from .network import Bools, Network
 
 REMEDY = "; tighten_bounds(network, box) gives bounds that hold"
-METHODS = ("given", "interval", "crown", "dual", "split", "lp", "milp")
+METHODS = ("given", "interval", "crown", "dual", "split", "lp", "milp", "feasibility")
 Codes = NDArray[np.int8]
 
 
@@ -32,6 +32,8 @@ class Bounds:
     `lower[k]` and `upper[k]` have shape (n_k,). `relu[k]` is the layer's mask of ReLU neurons: only those can be
     unstable. `box` is where the bounds hold. `lower_method[k]` and `upper_method[k]` index `METHODS`. Build them with
     `Bounds.of`, which checks them; a missing, infinite or crossed bound raises `BoundsError` naming layer and neuron.
+    `seconds[k]` (n_k,) is the time spent on each neuron. Where `polytope` is given, the bounds hold on that part of the
+    box only. `notes` say why a run ended early and what it lost; none if it did all it was asked.
 
     >>> from omlt_ext import Box, Layer, Network
     >>> network = Network([Layer([[1.0], [1.0], [1.0]], [0.0, 2.0, -2.0], relu=True)])
@@ -46,6 +48,9 @@ class Bounds:
     box: Box
     lower_method: tuple[Codes, ...]
     upper_method: tuple[Codes, ...]
+    seconds: tuple[Floats, ...]
+    polytope: Polytope | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -55,8 +60,10 @@ class Bounds:
         lower: Sequence[ArrayLike],
         upper: Sequence[ArrayLike],
         method: str = "given",
+        *,
+        polytope: Polytope | None = None,
     ) -> Bounds:
-        """Checked bounds for `network` over `box`; all sides are marked with `method`, one of `METHODS`."""
+        """Checked bounds for `network` over `box`, or the part of it in `polytope`; all are marked with `method`."""
         if not len(lower) == len(upper) == len(network.layers):
             counts = f"{len(lower)} lower and {len(upper)} upper"
             raise ShapeError(f"{counts} layers of bounds for a network of {len(network.layers)} layers")
@@ -76,7 +83,8 @@ class Bounds:
         code = METHODS.index(method)
         codes = tuple(_frozen(np.full(layer.n_out, code, dtype=np.int8)) for layer in network.layers)
         relu = tuple(layer.relu for layer in network.layers)
-        return cls(tuple(ends[0]), tuple(ends[1]), relu, box, codes, codes)
+        seconds = tuple(_frozen(np.zeros(layer.n_out)) for layer in network.layers)
+        return cls(tuple(ends[0]), tuple(ends[1]), relu, box, codes, codes, seconds, polytope)
 
     @property
     def stable_active(self) -> tuple[Bools, ...]:
@@ -106,12 +114,12 @@ class Bounds:
     def intersect(self, other: Bounds) -> Bounds:
         """The tighter of both, side by side, each with the method that gave it.
 
-        The result holds on the common part of both boxes. Crossed ends by rounding alone cannot happen with outward
+        The result holds on the common part of both domains. Crossed ends by rounding alone cannot happen with outward
         rounded bounds; where they do cross, one of the two was invalid and `BoundsError` says where.
         """
         if len(self.relu) != len(other.relu) or not all(map(np.array_equal, self.relu, other.relu)):
             raise ShapeError("only bounds of the same network can be intersected")
-        lower, upper, low_by, high_by = [], [], [], []
+        lower, upper, low_by, high_by, seconds = [], [], [], [], []
         for k in range(len(self.lower)):
             higher = other.lower[k] > self.lower[k]
             tighter = other.upper[k] < self.upper[k]
@@ -119,12 +127,23 @@ class Bounds:
             upper.append(_frozen(np.where(tighter, other.upper[k], self.upper[k])))
             low_by.append(_frozen(np.where(higher, other.lower_method[k], self.lower_method[k])))
             high_by.append(_frozen(np.where(tighter, other.upper_method[k], self.upper_method[k])))
+            seconds.append(_frozen(self.seconds[k] + other.seconds[k]))
             check_interval(lower[-1], upper[-1], lambda j, k=k: f"layer {k}, neuron {j}")
         box = self.box if self.box is other.box else self.box.intersect(other.box)
-        return Bounds(tuple(lower), tuple(upper), self.relu, box, tuple(low_by), tuple(high_by))
+        polytope = self.polytope or other.polytope
+        if self.polytope is not None and other.polytope is not None and not self.polytope.same(other.polytope):
+            rows = (
+                np.concatenate(parts)
+                for parts in zip(*((p.A, p.b) for p in (self.polytope, other.polytope)), strict=True)
+            )
+            polytope = Polytope(box, *rows)
+        return Bounds(
+            *(tuple(lower), tuple(upper), self.relu, box, tuple(low_by), tuple(high_by), tuple(seconds), polytope),
+            notes=self.notes + other.notes,
+        )
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a neuron: layer, neuron, relu, lower, upper, state, lower_method, upper_method."""
+        """One row a neuron: layer, neuron, relu, lower, upper, state, lower_method, upper_method, seconds."""
         names = np.array(METHODS)
         parts = []
         for k, mask in enumerate(self.relu):
@@ -142,6 +161,7 @@ class Bounds:
                 "state": state,
                 "lower_method": names[self.lower_method[k]],
                 "upper_method": names[self.upper_method[k]],
+                "seconds": self.seconds[k],
             }
             parts.append(pd.DataFrame(columns))
         return pd.concat(parts, ignore_index=True)
@@ -158,13 +178,20 @@ class Bounds:
         return "\n".join(lines)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write to a NumPy archive (.npz) that `Bounds.load` reads back, bit for bit."""
+        """Write to a NumPy archive (.npz) that `Bounds.load` reads back, bit for bit, but without the notes."""
+        with open(path, "wb") as file:
+            np.savez(file, allow_pickle=False, **self.arrays())
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What `save` writes, by name."""
         arrays: dict[str, NDArray[Any]] = {"box_lower": self.box.lower, "box_upper": self.box.upper}
+        if self.polytope is not None:
+            arrays |= {"polytope_A": self.polytope.A, "polytope_b": self.polytope.b}
         for k in range(len(self.lower)):
             arrays |= {f"lower_{k}": self.lower[k], f"upper_{k}": self.upper[k], f"relu_{k}": self.relu[k]}
             arrays |= {f"lower_method_{k}": self.lower_method[k], f"upper_method_{k}": self.upper_method[k]}
-        with open(path, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            arrays[f"seconds_{k}"] = self.seconds[k]
+        return arrays
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Bounds:
@@ -173,10 +200,13 @@ class Bounds:
         depth = sum(name.startswith("relu_") for name in file)
         if depth == 0:
             raise ReadError(f"{path}: not a file of bounds (it holds no layer)")
-        kinds = {"lower": "f8", "upper": "f8", "relu": "?", "lower_method": "i1", "upper_method": "i1"}
+        kinds = {"lower": "f8", "upper": "f8", "relu": "?", "lower_method": "i1", "upper_method": "i1", "seconds": "f8"}
+        for k in range(depth):  # files of version 0.1 know no times
+            file.setdefault(f"seconds_{k}", np.zeros(np.shape(file.get(f"relu_{k}", ()))))
         try:
             columns = {g: tuple(_frozen(file[f"{g}_{k}"]) for k in range(depth)) for g in kinds}
             box = Box(file["box_lower"], file["box_upper"])
+            polytope = Polytope(box, file["polytope_A"], file["polytope_b"]) if "polytope_A" in file else None
         except (KeyError, ValueError) as error:
             raise ReadError(f"{path}: not a file of bounds ({error})") from None
         for k, relu in enumerate(columns["relu"]):
@@ -187,7 +217,12 @@ class Bounds:
                 raise ReadError(f"{path}: the arrays of layer {k} do not belong together; the file is damaged")
         for k, (lo, hi) in enumerate(zip(columns["lower"], columns["upper"], strict=True)):
             check_interval(lo, hi, lambda j, k=k: f"{path}: layer {k}, neuron {j}")
-        return cls(box=box, **columns)
+        return cls(box=box, polytope=polytope, **columns)
+
+    @property
+    def domain(self) -> Box | Polytope:
+        """Where the bounds hold."""
+        return self.box if self.polytope is None else self.polytope
 
     def check_network(self, network: Network) -> None:
         """Raise `BoundsError` unless these are bounds for a network of this shape."""
@@ -201,7 +236,7 @@ class Bounds:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for arrays in state.values():
-            for array in arrays if isinstance(arrays, tuple) else ():
+            for array in arrays if type(arrays) is tuple else ():
                 array.setflags(write=False)  # pickled arrays come back writable
         self.__dict__.update(state)
 

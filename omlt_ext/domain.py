@@ -1,4 +1,4 @@
-"""Where the inputs of a network live: a box lower <= x <= upper."""
+"""Where the inputs of a network live: a box lower <= x <= upper, or a polytope A x <= b within one."""
 
 from __future__ import annotations
 
@@ -113,6 +113,63 @@ class Box:
         return Box, (self.lower, self.upper)  # through the constructor: pickled arrays come back writable
 
 
+@dataclass(frozen=True, eq=False, init=False)
+class Polytope:
+    """The points of a box with A x <= b.
+
+    `A` (m, n), `b` (m,), all finite; `box` a `Box` of n coordinates. A polytope may be empty: bounds over it then hold
+    of nothing. Raises `ShapeError` and `BoundsError`.
+
+    >>> simplex = Polytope(Box.full(2, 0, 1), [[1.0, 1.0]], [1.0])
+    >>> simplex.n, simplex.contains([0.5, 0.4]), simplex.contains([0.5, 0.6])
+    (2, True, False)
+    """
+
+    box: Box
+    A: Floats
+    b: Floats
+
+    def __init__(self, box: Box, A: ArrayLike, b: ArrayLike) -> None:
+        if not isinstance(box, Box):
+            raise BoundsError(f"the box of a polytope must be a Box, not {box!r}")
+        rows, sides = (
+            np.array(numbers(part, f"{name} of the polytope", BoundsError)) for name, part in (("A", A), ("b", b))
+        )
+        if rows.ndim != 2 or rows.shape[1] != box.n or sides.shape != rows.shape[:1]:
+            raise ShapeError(f"A has shape {rows.shape} and b {sides.shape}; they must be (m, {box.n}) and (m,)")
+        bad = ~(np.isfinite(rows).all(axis=1) & np.isfinite(sides))
+        if bad.any():
+            raise BoundsError(f"row {int(np.flatnonzero(bad)[0])} of the polytope is not finite")
+        for name, part in (("A", rows), ("b", sides)):
+            part.setflags(write=False)
+            object.__setattr__(self, name, part)
+        object.__setattr__(self, "box", box)
+
+    @property
+    def n(self) -> int:
+        """Number of coordinates."""
+        return self.box.n
+
+    def contains(self, x: ArrayLike, tolerance: float = 0.0) -> bool:
+        """Whether every point of x, (n,) or (batch, n), lies in the polytope up to `tolerance`."""
+        inside = self.box.contains(x, tolerance)
+        points = numbers(x, "the point", ShapeError)
+        return inside and bool((points @ self.A.T <= self.b + tolerance).all())
+
+    def same(self, other: Polytope | None) -> bool:
+        """Whether both have the same rows, whatever their boxes."""
+        return other is not None and np.array_equal(self.A, other.A) and np.array_equal(self.b, other.b)
+
+    def __repr__(self) -> str:
+        return f"Polytope({self.box!r}, {self.b.size} rows)"
+
+    def __deepcopy__(self, memo: object) -> Polytope:
+        return self  # frozen
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Polytope, (self.box, self.A, self.b)
+
+
 def as_box(domain: Box | Iterable[ArrayLike], n: int) -> Box:
     """A `Box` of n coordinates from a `Box` or from a pair (lower, upper), each a number or n numbers."""
     if isinstance(domain, Box):
@@ -127,6 +184,12 @@ def as_box(domain: Box | Iterable[ArrayLike], n: int) -> Box:
     if box.n != n:
         raise ShapeError(f"the box has {box.n} coordinates, the network {n} inputs")
     return box
+
+
+def as_domain(domain: Box | Polytope | Iterable[ArrayLike], n: int) -> tuple[Box, Polytope | None]:
+    """(box, polytope): the box of n coordinates that `domain` is or has, and the polytope if it is one."""
+    polytope = domain if isinstance(domain, Polytope) else None
+    return as_box(domain.box if isinstance(domain, Polytope) else domain, n), polytope
 
 
 def numbers(values: object, what: str, error: type[OmltExtError]) -> Floats:

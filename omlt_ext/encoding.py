@@ -93,12 +93,17 @@ class Encoding:
 
 @dataclass(frozen=True, eq=False)
 class LayerBounds:
-    """Bounds that one layer's encoding may use: of its pre-activations and of its inputs."""
+    """Bounds that one layer's encoding may use: of its pre-activations and of its inputs.
+
+    `held` (n_out,), where given, marks neurons whose range does not follow from the ranges of the layer's inputs (it
+    comes from the model around the network): the encoding has to enforce it. A `Draft` does.
+    """
 
     lower: Floats
     upper: Floats
     input_lower: Floats
     input_upper: Floats
+    held: Bools | None = None
 
 
 class Formulation(Protocol):
@@ -137,6 +142,7 @@ class Draft:
         j = self.unstable
         self.h[j] = self.add_columns("h", j, np.zeros(j.size), self.upper[j])
         self._present = present
+        self._held = neurons[:0] if bounds.held is None else neurons[bounds.held]
 
     def add_columns(
         self, name: str, neuron: Ints, lower: ArrayLike, upper: ArrayLike, *, integer: bool = False
@@ -167,12 +173,14 @@ class Draft:
         self._rows.append((name, neuron, parts, low, high))
 
     def encoding(self) -> Encoding:
-        """The finished encoding; the rows z - W h' = b come first."""
+        """The finished encoding; the rows z - W h' = b come first, those of held neurons, l <= z <= u, last."""
         rows = [self._affine()]
         for name, neuron, parts, low, high in self._rows:
             at = np.arange(neuron.size)
             triplets = (np.concatenate([v for _, v in parts]), (np.tile(at, len(parts)), np.concatenate(_first(parts))))
             rows.append(Rows(name, neuron, sparse.csr_array(triplets, shape=(neuron.size, self._size)), low, high))
+        if self._held.size:
+            rows.append(self._range())
         return Encoding(self.layer.n_in, tuple(self._columns), tuple(rows), self.h)
 
     def _affine(self) -> Rows:
@@ -200,16 +208,34 @@ class Draft:
         matrix = sparse.csr_array((data, indices, indptr), shape=(j.size, self._size))
         return Rows("affine", j, matrix, b, b)
 
+    def _range(self) -> Rows:
+        """l <= z <= u on the z column, or on W h' where an inactive neuron has none."""
+        j = self._held
+        at = np.arange(j.size)
+        own = self.z[j] != ZERO
+        W = self.layer.csr_weight()[j[~own]]
+        row = np.concatenate([at[own], np.repeat(at[~own], np.diff(W.indptr))])
+        column = np.concatenate([self.z[j[own]], W.indices])
+        data = np.concatenate([np.ones(int(own.sum())), W.data])
+        shift = np.where(own, 0.0, self.layer.bias[j])
+        low, high = self.lower[j] - shift, self.upper[j] - shift
+        low = np.where(shift == 0.0, low, np.nextafter(low, -np.inf))  # outward: the subtraction may have rounded
+        high = np.where(shift == 0.0, high, np.nextafter(high, np.inf))
+        return Rows("range", j, sparse.csr_array((data, (row, column)), shape=(j.size, self._size)), low, high)
 
-def encode_network(network: Network, bounds: Bounds, formulation: Formulation) -> tuple[Encoding, ...]:
-    """The encoding of every layer of `network` under `bounds`."""
+
+def encode_network(
+    network: Network, bounds: Bounds, formulation: Formulation, held: Sequence[Bools] | None = None
+) -> tuple[Encoding, ...]:
+    """The encoding of every layer of `network` under `bounds`; `held[k]` as in `LayerBounds`."""
     bounds.check_network(network)
     low, high = bounds.box.lower, bounds.box.upper
     encodings = []
     for k, layer in enumerate(network.layers):
         z_low, z_high = bounds.lower[k], bounds.upper[k]
         check_interval(z_low, z_high, lambda j, k=k: f"layer {k}, neuron {j}", REMEDY)
-        encodings.append(formulation.encode(layer, LayerBounds(z_low, z_high, low, high)))
+        mask = held[k] if held is not None and held[k].any() else None
+        encodings.append(formulation.encode(layer, LayerBounds(z_low, z_high, low, high, mask)))
         low, high = layer.activation(z_low), layer.activation(z_high)
     return tuple(encodings)
 

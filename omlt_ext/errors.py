@@ -19,6 +19,10 @@ class BoundsError(OmltExtError, ValueError):
     """A bound is missing, infinite, NaN, or its lower end lies above its upper end."""
 
 
+class InfeasibleError(BoundsError):
+    """No point is left: what was asked of the inputs and the outputs cannot hold together."""
+
+
 class ReadError(OmltExtError, ValueError):
     """A file or an object cannot be read: missing, empty, truncated, malformed, or unsafe to open."""
 

@@ -152,20 +152,25 @@ def attach_inputs(block: Any, request: Request, box: Box) -> list[Any]:
         if not hasattr(block, "inputs"):
             block.inputs = pyo.Var(range(box.n))
         _set_bounds(block.inputs, ends)
-        return list(block.inputs.values())
-    given = request.input_members(block.name)
-    if not hasattr(block, "inputs"):
-        block.inputs = dict(enumerate(_link(block, "input", given)))
-    if block.component("input_value") is not None:
-        _set_bounds(block.input_value, ends)
+    else:
+        if not hasattr(block, "inputs"):
+            block.inputs = dict(enumerate(_link(block, "input", request.input_members(block.name))))
+        if block.component("input_value") is not None:
+            _set_bounds(block.input_value, ends)
+    enforce_box(block, box)
+    return list(block.inputs.values())
+
+
+def enforce_box(block: Any, box: Box) -> None:
+    """Hold the inputs to the box by the constraint `input_box`, wherever their variables' own bounds do not."""
     if block.component("input_box") is not None:
         block.del_component("input_box")
-    outside = [i for i, m in enumerate(given) if is_variable(m) and not _within(member_bounds(m), ends[i])]
+    ends = list(zip(box.lower.tolist(), box.upper.tolist(), strict=True))
+    outside = [i for i, variable in block.inputs.items() if not _within(member_bounds(variable), ends[i])]
     if outside:
         block.input_box = pyo.Constraint(outside)
         for i in outside:
             block.input_box[i] = (ends[i][0], block.inputs[i], ends[i][1])
-    return list(block.inputs.values())
 
 
 def attach_outputs(block: Any, request: Request, bounds: Bounds) -> list[Any]:

@@ -100,7 +100,8 @@ def test_every_relu_has_one_state_and_a_linear_neuron_none(drawn):
 def test_frame_and_summary():
     bounds = Bounds.of(two_layers(), BOX, LOWER, UPPER, "crown")
     frame = bounds.to_frame()
-    assert list(frame.columns) == ["layer", "neuron", "relu", "lower", "upper", "state", "lower_method", "upper_method"]
+    columns = ["layer", "neuron", "relu", "lower", "upper", "state", "lower_method", "upper_method", "seconds"]
+    assert list(frame.columns) == columns
     assert frame.layer.tolist() == [0, 0, 0, 1, 1]
     assert frame.neuron.tolist() == [0, 1, 2, 0, 1]
     assert frame.relu.tolist() == [True, True, True, True, False]

@@ -15,7 +15,7 @@ from omlt_ext import Bounds, Box, Layer, Network, OmltExtError
 from omlt_ext.errors import BoundsError, NetworkError, ShapeError
 from omlt_ext.tightening import tighten_bounds
 
-EFFORTS = ("interval", "crown", "dual")
+EFFORTS = ("interval", "crown", "dual", "split")
 
 
 @st.composite
@@ -185,8 +185,8 @@ def test_given_bounds_that_cannot_hold_are_refused(effort):
 
 
 def test_bad_requests_are_refused():
-    with pytest.raises(BoundsError, match="unknown effort 'milp'; choose one of 'interval', 'naive', 'crown', 'dual'"):
-        tighten_bounds(NETWORK, (-1, 1), "milp")
+    with pytest.raises(BoundsError, match="unknown effort 'heroic'; choose one of 'interval', 'crown', 'dual', 'split'"):
+        tighten_bounds(NETWORK, (-1, 1), "heroic")
     with pytest.raises(NetworkError, match="expected a Network, not list"):
         tighten_bounds([(np.eye(2), np.zeros(2))], (-1, 1))
     with pytest.raises(ShapeError, match="3 coordinates"):

@@ -39,7 +39,7 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 
 from ..bounds import Bounds
-from ..domain import Box, Floats, as_box
+from ..domain import Box, Floats, Polytope, as_domain
 from ..network import Layer, Network, Weight
 from .interval import Range, activation_range, affine_range, checked, collect, given, interval
 from .rounding import EPS, TINY, absolute_product, gamma, nonzeros, round_down, row_blocks
@@ -49,14 +49,17 @@ from .rounding import EPS, TINY, absolute_product, gamma, nonzeros, round_down, 
 class Relaxation:
     """alpha z <= h <= s z + t for every neuron of one layer, and |z| where the slopes are not exact.
 
-    `s`, `t` and `magnitude` have shape (n,); `alpha` is (n,), or (m, n) to give each target row its own lower slopes.
-    `magnitude` is max(|l|, |u|) at unstable neurons and 0 elsewhere.
+    `magnitude` has shape (n,): max(|l|, |u|) at unstable neurons and 0 elsewhere. `alpha`, `s` and `t` are (n,), or
+    (m, n) to give each target row its own. So is `shift`: what is added to the coefficients of z, for multipliers of
+    z_j >= 0 (then shift <= 0) or z_j <= 0 (shift >= 0) at neurons where alpha = s is 0 or 1 and t = 0. The bound then
+    holds where these signs do.
     """
 
     alpha: Floats
     s: Floats
     t: Floats
     magnitude: Floats
+    shift: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,16 @@ class AffineError:
 
 
 def crown(
-    network: Network, box: Box | Iterable[ArrayLike], bounds: Bounds | None = None, *, chunk_bytes: int = 2**28
+    network: Network,
+    domain: Box | Polytope | Iterable[ArrayLike],
+    bounds: Bounds | None = None,
+    *,
+    chunk_bytes: int = 2**28,
 ) -> Bounds:
-    """Bounds of every pre-activation over the box by CROWN, never wider than `interval`'s, valid in exact arithmetic.
+    """Bounds of every pre-activation over the domain's box by CROWN, never wider than `interval`'s.
 
-    Starts from `interval(network, box, bounds)`, where `bounds` are known already on the box. Then, layer by layer,
+    They are valid in exact arithmetic, for a polytope because its box holds it.
+    Starts from `interval(network, domain, bounds)`, with `bounds` known already on the domain. Then, layer by layer,
     each side is the best of that, of the interval recomputed from the tighter layer before, and of the backward pass.
     The rows of a layer go through the pass in chunks whose work arrays stay near `chunk_bytes`. The first layer is
     affine in x: its interval is as tight as can be.
@@ -85,40 +93,38 @@ def crown(
     >>> print(f"{bounds.lower[1][0]:.6f} {bounds.upper[1][0]:.6f}")
     0.000000 3.000000
     """
-    domain = as_box(box, network.n_inputs)
+    box, _ = as_domain(domain, network.n_inputs)
+    relaxations: list[Relaxation] = []
+    errors: list[AffineError] = []
 
-    def by_crown(k: int, relaxations: Sequence[Relaxation], errors: Sequence[AffineError]) -> Range:
-        return _backward_range(network, k, relaxations, errors, domain, chunk_bytes)
+    def by_crown(k: int, ranges: Sequence[Range], p: Floats, q: Floats) -> Range | None:
+        errors.append(affine_error(network.layers[k], p, q))
+        if k == 0:
+            return None
+        relaxations.append(relax(network.layers[k - 1], ranges[k - 1]))
+        return _backward_range(network, k, relaxations, errors, box, chunk_bytes)
 
-    return layer_by_layer(network, domain, interval(network, domain, bounds), by_crown)
+    return layer_by_layer(network, interval(network, domain, bounds), by_crown)
 
 
 def layer_by_layer(
-    network: Network,
-    box: Box,
-    start: Bounds,
-    backward_range: Callable[[int, Sequence[Relaxation], Sequence[AffineError]], Range],
+    network: Network, start: Bounds, improve: Callable[[int, Sequence[Range], Floats, Floats], Range | None]
 ) -> Bounds:
-    """Bounds of every layer, each side the best of `start`, of the interval and of `backward_range`.
+    """Bounds of every layer, each side the best of `start`, of the interval and of what `improve` gives.
 
-    `backward_range(k, relaxations, errors)` is called for k = 1, 2, ... in turn, with the relaxations of the layers
-    before k and the errors up to k; the interval is recomputed from the tighter layer before.
+    `improve(k, ranges, p, q)` is called for k = 0, 1, ... in turn: `ranges` are those of the layers before k and what
+    is known of layer k so far, [p, q] the range of layer k's inputs. The interval is recomputed from the layer before.
     """
     ranges: list[Range] = []
-    relaxations: list[Relaxation] = []
-    errors: list[AffineError] = []
-    p, q = box.lower, box.upper
+    p, q = start.box.lower, start.box.upper
     for k, layer in enumerate(network.layers):
-        errors.append(affine_error(layer, p, q))
         z = given(start, k)
         if k > 0:
-            z = z.meet(affine_range(layer, p, q))
-            z = z.meet(backward_range(k, relaxations, errors))
-        z = checked(z, k)
-        ranges.append(z)
-        relaxations.append(relax(layer, z))
-        p, q = activation_range(layer, z)
-    return collect(ranges, network, box)
+            z = checked(z.meet(affine_range(layer, p, q)), k)
+        better = improve(k, [*ranges, z], p, q)
+        ranges.append(z if better is None else checked(z.meet(better), k))
+        p, q = activation_range(layer, ranges[-1])
+    return collect(ranges, network, start.box, start.polytope)
 
 
 @np.errstate(over="ignore", under="ignore")
@@ -152,11 +158,14 @@ def backward(
     relaxations: Sequence[Relaxation],
     errors: Sequence[AffineError],
     box: Box,
+    polytope: Polytope | None = None,
+    mu: Floats | None = None,
 ) -> Floats:
     """Lower bounds (m,) of C z^k over the box for target rows C (m, n_k), dense or CSR; -inf where it overflows.
 
-    `relaxations[i]` for i < k and `errors[i]` for i <= k must hold on the box. Any alpha in [0, 1] at the unstable
-    neurons gives a valid bound.
+    `relaxations[i]` for i < k and `errors[i]` for i <= k must hold on the domain. Any alpha in [0, 1] at the unstable
+    neurons gives a valid bound. With multipliers `mu` (m, p), all >= 0, of the rows of `polytope` the bound holds
+    within it: mu (A_P x - b_P) <= 0 there.
 
     >>> from omlt_ext import Layer
     >>> network = Network([Layer([[2.0, -1.0]], [3.0], relu=False)])
@@ -170,14 +179,22 @@ def backward(
     e = abs(C) @ errors[k].row + errors[k].constant
     for i in range(k - 1, -1, -1):
         layer, ease = network.layers[i], relaxations[i]
-        lifted = np.minimum(A, 0.0) @ ease.t
+        lifted = _rowwise(np.minimum(A, 0.0), ease.t)
         D = np.where(A > 0.0, ease.alpha, ease.s)
-        D *= A
+        D *= A  # exact where slopes are 0 or 1, and only there is a shift: one rounding in each entry
+        if ease.shift is not None:
+            D += ease.shift
         e += gamma(2.0) * np.abs(c) + gamma(layer.n_out + 2.0) * np.abs(lifted)
         e += TINY * float(ease.magnitude.sum()) + errors[i].constant
         c = c + lifted + D @ layer.bias
         A = _dense(D @ layer.weight)
         e += np.abs(D, out=D) @ (EPS * ease.magnitude + errors[i].row)
+    if polytope is not None and mu is not None:
+        far = np.maximum(np.abs(box.lower), np.abs(box.upper))
+        sides = mu @ np.abs(polytope.b)
+        e += gamma(polytope.b.size + 2.0) * (np.abs(A) @ far + mu @ (np.abs(polytope.A) @ far) + sides)
+        e += gamma(2.0) * np.abs(c) + TINY * (polytope.b.size + 1.0) * (1.0 + float(far.sum()))
+        c, A = c - mu @ polytope.b, A + mu @ polytope.A
     value = c + (np.maximum(A, 0.0) @ box.lower + np.minimum(A, 0.0) @ box.upper)
     reach = np.abs(A, out=A) @ np.maximum(np.abs(box.lower), np.abs(box.upper))
     e += gamma(3.0) * np.abs(c) + gamma(box.n + 3.0) * reach + TINY * (box.n + 1.0)
@@ -201,6 +218,11 @@ def _backward_range(
         C = both_signs(rows, n)
         lower[rows], upper[rows] = np.split(backward(network, k, C, relaxations, errors, box), 2)
     return Range.by("crown", lower, -upper)
+
+
+def _rowwise(A: Floats, t: Floats) -> Floats:
+    """A t for t (n,), or for t (m, n) the product of each row of A with its own."""
+    return A @ t if t.ndim == 1 else np.einsum("ij,ij->i", A, t)
 
 
 def both_signs(rows: slice, n: int) -> Weight:

@@ -1,196 +1,182 @@
-"""Dual ascent: CROWN with the lower slopes optimised for each bound, up to the value of the LP relaxation.
+"""Dual ascent: CROWN with multipliers optimised for each bound, up to the value of the LP relaxation.
 
-Symbols as in `crown`. Every unstable neuron of every target row has a lower slope alpha in [0, 1] of its own:
-alpha z <= h <= s z + t. The value of the backward pass is a lower bound of C z^k for any alpha (weak duality), and its
-maximum over alpha is the value of the LP over the triangle relaxation (strong duality). The value is concave in alpha,
-and its gradient is one forward pass: from the minimiser x of the last step over the box,
+Symbols as in `crown`; the Lagrangian and the ascent are in `ascent`. C = [I; -I] gives both bounds of a layer's
+neurons.
 
-    x_j = lo_j where A_j >= 0, hi_j elsewhere;    z^i = W_i h^{i-1} + b_i;
-    h^i = alpha z^i where A_i > 0, s z^i + t elsewhere;    d value / d alpha_i = z^i max(A_i, 0)
-
-with A_i the coefficients of h^i in the backward pass. Slopes move by Adam's rule with a falling step.
-Source: Xu et al., Fast and complete, ICLR 2021 (optimised lower slopes); Salman et al., A convex relaxation barrier to
-tight robustness verification, NeurIPS 2019 (the LP as their limit).
-
-Validity. The ascent runs in single precision and only proposes slopes. The bound is then evaluated once in double
+Validity. The ascent runs in single precision and only proposes multipliers. The bound is then evaluated once in double
 precision by `crown.backward`, rounded outward, so that neither the ascent nor its precision has to be trusted.
+Sources: Xu et al., Fast and complete, ICLR 2021 (optimised lower slopes); Salman et al., A convex relaxation barrier to
+tight robustness verification, NeurIPS 2019 (the LP as their limit).
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
+from numpy.typing import ArrayLike
 
 from ..bounds import Bounds
-from ..domain import Box, as_box
-from ..network import Network
-from .crown import AffineError, Relaxation, backward, both_signs, crown, layer_by_layer
-from .interval import Range
+from ..domain import Box, Floats, Polytope
+from ..encoding import Ints
+from ..network import Layer, Network, Weight
+from .ascent import Lagrangian, Multipliers, Pace, Slopes, ascend
+from .backend import Array, Backend, NumpyBackend
+from .crown import AffineError, Relaxation, _dense, affine_error, backward, both_signs, crown, layer_by_layer, relax
+from .interval import Range, activation_range, collect, given
 from .rounding import row_blocks
 
 STEPS = 20
-RATE, DECAY = 0.5, 0.85  # step size, and its factor from step to step
-BETA_1, BETA_2 = 0.5, 0.99  # Adam's memory; the usual 0.9 and 0.999 need about twice the steps
-Single = NDArray[np.float32]
+POLYTOPE = 4  # times as many over a polytope
+MARGIN = 1e-4  # how far past 0 a value in single precision decides a sign, in widths of the neuron
 
 
-@dataclass(frozen=True, eq=False)
-class Slopes:
-    """One layer's relaxation in single precision: `passes` where h = z, and slopes of the unstable neurons `at`."""
+class Head:
+    """The last layer of a network over the relaxations of the layers before, all from `bounds`."""
 
-    weight: Any  # (n_i, n_{i-1}), dense or CSR
-    bias: Single
-    passes: Single
-    at: NDArray[np.int64]
-    s: Single
-    t: Single
+    def __init__(self, network: Network, bounds: Bounds, backend: Backend | None = None) -> None:
+        self.network, self.bounds = network, bounds
+        self.k = len(network.layers) - 1
+        self.backend = NumpyBackend() if backend is None else backend
+        self.relaxations: list[Relaxation] = []
+        self.errors: list[AffineError] = []
+        p, q = bounds.box.lower, bounds.box.upper
+        for i, layer in enumerate(network.layers):
+            self.errors.append(affine_error(layer, p, q))
+            if i < self.k:
+                z = given(bounds, i)
+                self.relaxations.append(relax(layer, z))
+                p, q = activation_range(layer, z)
+        self.slopes = [Slopes.of(network, i, ease, self.backend) for i, ease in enumerate(self.relaxations)]
+        self.unstable = sum(int(slopes.at.shape[0]) for slopes in self.slopes)
+        self.widest = max(layer.n_in for layer in network.layers)
 
-    @classmethod
-    @np.errstate(all="ignore")  # what overflows in single precision ends as slopes that are not taken
-    def of(cls, network: Network, i: int, ease: Relaxation) -> Slopes:
-        layer = network.layers[i]
-        at = np.flatnonzero(ease.magnitude > 0.0)
-        passes = np.where(ease.magnitude > 0.0, 0.0, ease.s).astype(np.float32)
-        s, t = ease.s[at].astype(np.float32), ease.t[at].astype(np.float32)
-        return cls(layer.weight.astype(np.float32), layer.bias.astype(np.float32), passes, at, s, t)
+    @property
+    def n(self) -> int:
+        """Neurons of the last layer."""
+        return self.network.n_outputs
+
+    def pace(self, steps: int) -> Pace:
+        """Of an ascent from CROWN's slopes; multipliers of a polytope's rows need more steps to find their scale."""
+        return Pace(steps if self.bounds.polytope is None else POLYTOPE * steps)
+
+    def problem(self, C: Weight) -> Lagrangian:
+        """The Lagrangian of the target rows C z^k."""
+        top = self.network.layers[-1]
+        with np.errstate(all="ignore"):
+            rows, c = _dense(C @ top.weight), C @ top.bias
+            return Lagrangian(self.backend, self.slopes, self.bounds.box, self.bounds.polytope, rows, c)
+
+    def evaluate(self, C: Weight, found: Multipliers, chunk_bytes: int) -> Floats:
+        """Lower bounds (m,) of C z^k by the multipliers found, in double precision and rounded outward."""
+        values = np.empty(C.shape[0])
+        split = 4 if found.signs else 1
+        for rows in row_blocks(C.shape[0], split * (self.unstable + 1) + 5 * self.widest, chunk_bytes):
+            part = found.take(rows).map(self.backend.numpy)
+            eased = [self._eased(i, part) for i in range(self.k)]
+            mu = None if part.mu is None else np.maximum(part.mu, 0.0).astype(np.float64)
+            polytope = self.bounds.polytope
+            values[rows] = backward(self.network, self.k, C[rows], eased, self.errors, self.bounds.box, polytope, mu)
+        return values
+
+    def _eased(self, i: int, found: Multipliers) -> Relaxation:
+        """Layer i's relaxation with a row's own slopes and, where neurons are split, their signs and shifts."""
+        ease, at = self.relaxations[i], self.backend.numpy(self.slopes[i].at)
+        alphas = np.clip(found.alphas[i], 0.0, 1.0)
+        full = np.broadcast_to(ease.alpha, (alphas.shape[0], ease.alpha.size)).copy()
+        full[:, at] = alphas
+        if not found.signs:
+            return replace(ease, alpha=full)
+        sign = found.signs[i]
+        s, t = (np.broadcast_to(part, full.shape).copy() for part in (ease.s, ease.t))
+        shift = np.zeros_like(full)
+        split, active = sign != 0.0, np.maximum(sign, 0.0)
+        full[:, at] = np.where(split, active, full[:, at])
+        s[:, at] = np.where(split, active, s[:, at])
+        t[:, at] = np.where(split, 0.0, t[:, at])
+        shift[:, at] = -sign * np.maximum(found.betas[i], 0.0)
+        return replace(ease, alpha=full, s=s, t=t, shift=shift)
+
+    def thresholds(self, rows: slice) -> tuple[Array, Ints]:
+        """(enough, pairs): the value at which a ReLU's sign is decided, and the other row of each row's neuron."""
+        relu = self.network.layers[-1].relu[rows]
+        width = (self.bounds.upper[-1] - self.bounds.lower[-1])[rows]
+        enough = np.where(relu, MARGIN * width, np.inf)
+        m = relu.size
+        pairs = np.concatenate([np.arange(m, 2 * m), np.arange(m)])
+        return self.backend.array(np.concatenate([enough, enough])), self.backend.array(pairs)
+
+
+def dual_rows(
+    network: Network,
+    bounds: Bounds,
+    *,
+    steps: int = STEPS,
+    stop_at_sign: bool = False,
+    backend: Backend | None = None,
+    deadline: float | None = None,
+    chunk_bytes: int = 2**28,
+) -> tuple[Floats, Floats]:
+    """(lower, upper) of every neuron of the network's last layer by dual ascent over the relaxations of `bounds`.
+
+    `stop_at_sign` leaves a ReLU alone as soon as its sign is decided. Rows go in chunks whose work arrays stay near
+    `chunk_bytes`; those that come after `deadline`, a time of `time.time()`, get infinite bounds.
+    """
+    head = Head(network, bounds, backend)
+    lower, upper = np.full(head.n, -np.inf), np.full(head.n, -np.inf)
+    # Two rows a neuron: alpha, its best and two moments in single precision, and the work of one backward pass.
+    for rows in row_blocks(head.n, 2 * (4 * head.unstable // 2 + 5 * head.widest), chunk_bytes):
+        if deadline is not None and time.time() > deadline:
+            break
+        C = both_signs(rows, head.n)
+        problem = head.problem(C)
+        stop = head.thresholds(rows) if stop_at_sign else (None, None)
+        with np.errstate(all="ignore"):
+            _, found = ascend(problem, problem.start(), head.pace(steps), *stop)
+        lower[rows], upper[rows] = np.split(head.evaluate(C, found, chunk_bytes), 2)
+    return lower, -upper
 
 
 def dual(
     network: Network,
-    box: Box | Iterable[ArrayLike],
+    domain: Box | Polytope | Iterable[ArrayLike],
     bounds: Bounds | None = None,
     *,
     steps: int = STEPS,
     chunk_bytes: int = 2**28,
 ) -> Bounds:
-    """Bounds of every pre-activation over the box by dual ascent, never wider than `crown`'s from the same start.
+    """Bounds of every pre-activation over the domain by dual ascent, never wider than `crown`'s from the same start.
 
-    Starts from `crown(network, box, bounds)`. Then, layer by layer, each side is the best of that, of the interval
-    recomputed from the tighter layer before, and of the backward pass with the slopes that `steps` steps of ascent
-    found. Rows go in chunks whose work arrays stay near `chunk_bytes`. Raises as `crown` does.
+    Starts from `crown(network, domain, bounds)`. Then, layer by layer, each side is the best of that, of the interval
+    recomputed from the tighter layer before, and of the backward pass with the multipliers that `steps` steps of ascent
+    found. The first layer is affine in x: over a box its interval is as tight as can be, over a polytope it takes part.
+    Raises as `crown` does.
 
-    >>> from omlt_ext import Layer
     >>> hidden = Layer([[1.0, 1.0], [1.0, -1.0], [1.0, 0.0]], [0.0, 0.0, 0.0], relu=[True, True, False])
     >>> network = Network([hidden, Layer([[1.0, 1.0, -1.0]], [0.0], relu=False)])
     >>> box = Box([-1.0, -1.0], [2.0, 1.0])  # max(0, x + y) + max(0, x - y) - x >= (2 alpha - 1) x
     >>> print(f"crown {crown(network, box).lower[1][0]:.2f}, dual {dual(network, box).lower[1][0]:.2f}")
     crown -1.00, dual -0.02
     """
-    domain = as_box(box, network.n_inputs)
-    slopes: list[Slopes] = []
+    start = crown(network, domain, bounds)
 
-    def by_ascent(k: int, relaxations: Sequence[Relaxation], errors: Sequence[AffineError]) -> Range:
-        slopes.append(Slopes.of(network, k - 1, relaxations[k - 1]))
-        return _ascended(network, k, relaxations, errors, slopes, domain, steps, chunk_bytes)
+    def by_ascent(k: int, ranges: Sequence[Range], p: Floats, q: Floats) -> Range | None:
+        if k == 0 and start.polytope is None:
+            return None
+        part, known = head(network, start, ranges, np.arange(network.layers[k].n_out))
+        return Range.by("dual", *dual_rows(part, known, steps=steps, chunk_bytes=chunk_bytes))
 
-    return layer_by_layer(network, domain, crown(network, domain, bounds), by_ascent)
-
-
-def _ascended(
-    network: Network,
-    k: int,
-    relaxations: Sequence[Relaxation],
-    errors: Sequence[AffineError],
-    slopes: Sequence[Slopes],
-    box: Box,
-    steps: int,
-    chunk_bytes: int,
-) -> Range:
-    """Layer k's range by the slopes that the ascent found, some rows at a time."""
-    n = network.layers[k].n_out
-    lower, upper = np.empty(n), np.empty(n)
-    widest = max(layer.n_in for layer in network.layers[: k + 1])
-    unstable = sum(layer.at.size for layer in slopes)
-    # Two rows a neuron: alpha, its best and two moments in single precision, and the work of one backward pass.
-    for rows in row_blocks(n, 2 * (4 * unstable // 2 + 5 * widest), chunk_bytes):
-        C = both_signs(rows, n)
-        alphas = ascend(C, network, k, slopes, box, steps)
-        eased = [_with(ease, layer, alpha) for ease, layer, alpha in zip(relaxations, slopes, alphas, strict=True)]
-        lower[rows], upper[rows] = np.split(backward(network, k, C, eased, errors, box), 2)
-    return Range.by("dual", lower, -upper)
+    return layer_by_layer(network, start, by_ascent)
 
 
-def _with(ease: Relaxation, layer: Slopes, alpha: Single) -> Relaxation:
-    full = np.broadcast_to(ease.alpha, (alpha.shape[0], ease.alpha.size)).copy()
-    full[:, layer.at] = np.clip(alpha, 0.0, 1.0)
-    return replace(ease, alpha=full)
-
-
-@np.errstate(all="ignore")
-def ascend(C: Any, network: Network, k: int, slopes: Sequence[Slopes], box: Box, steps: int) -> list[Single]:
-    """The best slopes found for each target row: for each earlier layer (m, number of its unstable neurons)."""
-    top = network.layers[k]
-    first = _dense(C @ top.weight).astype(np.float32)
-    constant = (C @ top.bias).astype(np.float32)
-    lo, hi = box.lower.astype(np.float32), box.upper.astype(np.float32)
-    m = first.shape[0]
-    alphas = [np.tile((layer.s > 0.5).astype(np.float32), (m, 1)) for layer in slopes]  # u > -l: CROWN's own slopes
-    best_alphas, best = [alpha.copy() for alpha in alphas], np.full(m, -np.inf, dtype=np.float32)
-    moments = [(np.zeros_like(alpha), np.zeros_like(alpha)) for alpha in alphas]
-    for step in range(steps + 1):
-        value, coefficients, A = _lower(first, constant, slopes, alphas, lo, hi)
-        better = value > best
-        best[better] = value[better]
-        for kept, alpha in zip(best_alphas, alphas, strict=True):
-            kept[better] = alpha[better]
-        if step == steps:
-            break
-        gradients = _gradients(A, coefficients, slopes, alphas, lo, hi)
-        for alpha, gradient, (mean, square) in zip(alphas, gradients, moments, strict=True):
-            _adam(alpha, gradient, mean, square, step)
-    return best_alphas
-
-
-def _lower(
-    A: Single, c: Single, slopes: Sequence[Slopes], alphas: Sequence[Single], lo: Single, hi: Single
-) -> tuple[Single, list[Single], Single]:
-    """The backward pass: the value, the coefficients of h^i at unstable neurons, and those of x."""
-    coefficients: list[Single] = []
-    c = c.copy()
-    for layer, alpha in zip(reversed(slopes), reversed(alphas), strict=True):
-        mine = A[:, layer.at]
-        coefficients.append(mine)
-        D = A * layer.passes
-        D[:, layer.at] = mine * np.where(mine > 0.0, alpha, layer.s)
-        c += np.minimum(mine, 0.0) @ layer.t + D @ layer.bias
-        A = _dense(D @ layer.weight)
-    c += np.maximum(A, 0.0) @ lo + np.minimum(A, 0.0) @ hi
-    return c, coefficients[::-1], A
-
-
-def _gradients(
-    A: Single,
-    coefficients: Sequence[Single],
-    slopes: Sequence[Slopes],
-    alphas: Sequence[Single],
-    lo: Single,
-    hi: Single,
-) -> list[Single]:
-    """The forward pass from the minimiser over the box: d value / d alpha of every layer."""
-    h = np.where(A >= 0.0, lo, hi)
-    gradients = []
-    for layer, alpha, mine in zip(slopes, alphas, coefficients, strict=True):
-        z = _dense((layer.weight @ h.T).T) + layer.bias
-        at = z[:, layer.at]
-        gradients.append(at * np.maximum(mine, 0.0))
-        h = z * layer.passes
-        h[:, layer.at] = np.where(mine > 0.0, alpha * at, layer.s * at + layer.t)
-    return gradients
-
-
-def _adam(alpha: Single, gradient: Single, mean: Single, square: Single, step: int) -> None:
-    """One step upward in place, kept in [0, 1]."""
-    mean += (1.0 - BETA_1) * (gradient - mean)
-    square += (1.0 - BETA_2) * (gradient * gradient - square)
-    rate = RATE * DECAY**step * np.sqrt(1.0 - BETA_2 ** (step + 1)) / (1.0 - BETA_1 ** (step + 1))
-    alpha += np.float32(rate) * mean / (np.sqrt(square) + np.float32(1e-12))
-    np.clip(alpha, 0.0, 1.0, out=alpha)
-
-
-def _dense(matrix: Any) -> Single:
-    return np.asarray(matrix.toarray() if sparse.issparse(matrix) else matrix)
+def head(network: Network, start: Bounds, ranges: Sequence[Range], neurons: Ints) -> tuple[Network, Bounds]:
+    """The network up to the last layer of `ranges`, there with only some neurons, and what is known of it."""
+    k = len(ranges) - 1
+    top, chosen = network.layers[k], list(ranges)
+    if neurons.size < top.n_out:
+        top = Layer(top.weight[neurons], top.bias[neurons], top.relu[neurons])
+        chosen[k] = chosen[k].take(neurons)
+    part = Network([*network.layers[:k], top])
+    return part, collect(chosen, part, start.box, start.polytope)

@@ -19,12 +19,12 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from ..bounds import METHODS, Bounds, Codes
-from ..domain import Box, Floats, as_box
-from ..errors import BoundsError
+from ..domain import Box, Floats, Polytope, as_domain
+from ..errors import BoundsError, InfeasibleError
 from ..network import Layer, Network
 from .rounding import TINY, gamma, nonzeros, round_down, round_up, row_blocks, smallest
 
@@ -32,18 +32,25 @@ NO_UNDERFLOW = 2.0**-960  # products at least this large, and gamma times them, 
 
 
 class Range(NamedTuple):
-    """Bounds of one layer's pre-activations, and the method that gave each side: four arrays of shape (n_k,)."""
+    """Bounds of one layer's pre-activations, the method that gave each side, and the time spent: arrays (n_k,)."""
 
     lower: Floats
     upper: Floats
     lower_method: Codes
     upper_method: Codes
+    seconds: Floats
+
+    def take(self, at: NDArray[np.int64]) -> Range:
+        """Some neurons."""
+        methods = self.lower_method[at], self.upper_method[at]
+        return Range(self.lower[at], self.upper[at], *methods, self.seconds[at])
 
     @classmethod
-    def by(cls, method: str, lower: Floats, upper: Floats) -> Range:
-        """Both sides from one method."""
+    def by(cls, method: str, lower: Floats, upper: Floats, seconds: float | Floats = 0.0) -> Range:
+        """Both sides from one method; `seconds` of each neuron, or of all together."""
         code = np.full(lower.shape, METHODS.index(method), dtype=np.int8)
-        return cls(lower, upper, code, code)
+        each = np.full(lower.shape, seconds / max(1, lower.size)) if np.ndim(seconds) == 0 else np.asarray(seconds)
+        return cls(lower, upper, code, code, each)
 
     def meet(self, other: Range) -> Range:
         """The tighter of both, side by side; ties keep the method that came first."""
@@ -53,14 +60,15 @@ class Range(NamedTuple):
             np.where(tighter, other.upper, self.upper),
             np.where(higher, other.lower_method, self.lower_method),
             np.where(tighter, other.upper_method, self.upper_method),
+            self.seconds + other.seconds,
         )
 
 
-def interval(network: Network, box: Box | Iterable[ArrayLike], bounds: Bounds | None = None) -> Bounds:
-    """Bounds of every pre-activation over the box by interval arithmetic, valid in exact arithmetic.
+def interval(network: Network, domain: Box | Polytope | Iterable[ArrayLike], bounds: Bounds | None = None) -> Bounds:
+    """Bounds of every pre-activation over the domain's box by interval arithmetic, valid in exact arithmetic.
 
     Layer k: l = W+ p + W- q + b and u = W+ q + W- p + b from the range [p, q] of layer k - 1. `bounds` already known on
-    the box are intersected layer by layer and propagated. Each side says which method gave it.
+    the domain are intersected layer by layer and propagated. Each side says which method gave it.
     Raises `BoundsError` where a bound overflows or contradicts the given ones, `ShapeError` where the box does not fit.
 
     >>> from omlt_ext import Layer
@@ -69,16 +77,16 @@ def interval(network: Network, box: Box | Iterable[ArrayLike], bounds: Bounds | 
     >>> print(f"{bounds.lower[0][0]:.6f} {bounds.upper[0][0]:.6f} {bounds.lower[1][0]:.6f} {bounds.upper[1][0]:.6f}")
     -1.000000 1.000000 0.000000 2.000000
     """
-    domain = as_box(box, network.n_inputs)
-    check_given(bounds, network, domain)
+    box, polytope = as_domain(domain, network.n_inputs)
+    check_given(bounds, network, box, polytope)
     ranges: list[Range] = []
-    p, q = domain.lower, domain.upper
+    p, q = box.lower, box.upper
     for k, layer in enumerate(network.layers):
         z = affine_range(layer, p, q)
         z = checked(z if bounds is None else z.meet(given(bounds, k)), k)
         ranges.append(z)
         p, q = activation_range(layer, z)
-    return collect(ranges, network, domain)
+    return collect(ranges, network, box, polytope)
 
 
 @np.errstate(over="ignore", invalid="ignore", under="ignore")
@@ -111,11 +119,12 @@ def activation_range(layer: Layer, z: Range) -> tuple[Floats, Floats]:
 
 def given(bounds: Bounds, k: int) -> Range:
     """Layer k of given bounds, as a range."""
-    return Range(bounds.lower[k], bounds.upper[k], bounds.lower_method[k], bounds.upper_method[k])
+    methods = bounds.lower_method[k], bounds.upper_method[k]
+    return Range(bounds.lower[k], bounds.upper[k], *methods, bounds.seconds[k])
 
 
-def check_given(bounds: Bounds | None, network: Network, box: Box) -> None:
-    """Raise `BoundsError` unless given bounds are of this network and hold on the whole box."""
+def check_given(bounds: Bounds | None, network: Network, box: Box, polytope: Polytope | None = None) -> None:
+    """Raise `BoundsError` unless given bounds are of this network and hold on the whole domain."""
     if bounds is None:
         return
     if not isinstance(bounds, Bounds):
@@ -124,6 +133,10 @@ def check_given(bounds: Bounds | None, network: Network, box: Box) -> None:
     if bounds.box.n != box.n:
         raise BoundsError(
             f"the given bounds hold on a box of {bounds.box.n} coordinates, the network has {box.n} inputs"
+        )
+    if bounds.polytope is not None and not bounds.polytope.same(polytope):
+        raise BoundsError(
+            "the given bounds hold on a polytope only; give the same polytope as the domain, or bounds of the whole box"
         )
     outside = (box.lower < bounds.box.lower) | (box.upper > bounds.box.upper)
     if outside.any():
@@ -147,7 +160,7 @@ def checked(z: Range, k: int) -> Range:
     crossed = z.lower > z.upper
     if crossed.any():  # rounded outward, ours cannot cross: a given bound is wrong
         j = int(np.flatnonzero(crossed)[0])
-        raise BoundsError(
+        raise InfeasibleError(
             f"layer {k}, neuron {j}: lower bound {z.lower[j]} ({METHODS[z.lower_method[j]]}) lies above upper bound "
             f"{z.upper[j]} ({METHODS[z.upper_method[j]]}); the given bounds do not hold on this box"
         )
@@ -156,7 +169,8 @@ def checked(z: Range, k: int) -> Range:
     return z
 
 
-def collect(ranges: list[Range], network: Network, box: Box) -> Bounds:
+def collect(ranges: list[Range], network: Network, box: Box, polytope: Polytope | None = None) -> Bounds:
     """`Bounds` from one checked range a layer."""
-    lower, upper, lower_method, upper_method = (tuple(side) for side in zip(*ranges, strict=True))
-    return Bounds(lower, upper, tuple(layer.relu for layer in network.layers), box, lower_method, upper_method)
+    lower, upper, lower_method, upper_method, seconds = (tuple(part) for part in zip(*ranges, strict=True))
+    relu = tuple(layer.relu for layer in network.layers)
+    return Bounds(lower, upper, relu, box, lower_method, upper_method, seconds, polytope)

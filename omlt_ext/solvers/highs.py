@@ -16,8 +16,9 @@ from ..domain import Floats
 from ..encoding import Ints
 from ..errors import SolverError
 from ..milp import MatrixModel
-from .scaling import scale_model
+from .scaling import row_factors, scale_model
 
+TOLERANCE = 1e-6  # of a dual bound, relative to max(1, |bound|): the solvers' feasibility tolerance
 SMALLEST = 1e-12  # HiGHS drops smaller coefficients; its own default of 1e-9 is too coarse for large inputs
 _Status = highspy.HighsModelStatus
 _STATUS = {
@@ -36,13 +37,17 @@ _STATUS = {
 }
 
 
+# (a better point or None, the dual bound) -> whether to stop
+Watch = Callable[[Floats | None, float], bool | None]
+
+
 @dataclass(frozen=True, eq=False)
 class SolveResult:
     """What a solve ended with.
 
-    `status`: "optimal", "infeasible", "unbounded", "infeasible_or_unbounded", "time_limit", "limit" (another one) or
-    "interrupted". `x` and `value` are the best feasible point, None without one. `bound` is the solver's *dual* bound
-    on the optimum (not its incumbent), None where it has none.
+    `status`: "optimal", "infeasible", "unbounded", "infeasible_or_unbounded", "time_limit", "limit" (another one),
+    "stopped" (by `watch`) or "interrupted" (by Ctrl-C). `x` and `value` are the best feasible point, None without one.
+    `bound` is the solver's *dual* bound on the optimum (not its incumbent), None where it has none.
     """
 
     status: str
@@ -77,6 +82,7 @@ class HighsSolver:
         self._highs = highspy.Highs()
         self.set_options({"output_flag": log, "small_matrix_value": SMALLEST} | dict(options or {}))
         scaled, self._scaling = scale_model(model)
+        self._row_scaling = row_factors(model, self._scaling)
         self._pass(scaled)
 
     def set_options(self, options: Mapping[str, object]) -> None:
@@ -123,24 +129,30 @@ class HighsSolver:
         *,
         time_limit: float | None = None,
         gap: float | None = None,
-        watch: Callable[[Floats | None, float], None] | None = None,
+        absolute_gap: float | None = None,
+        watch: Watch | None = None,
     ) -> SolveResult:
-        """Solve; `time_limit` in seconds, `gap` relative. Ctrl-C ends the solve and keeps the best point so far.
+        """Solve; `time_limit` in seconds, `gap` relative to the value. Ctrl-C ends the solve, the best point is kept.
 
         `watch` is called while a model with integers is solved, maybe from another thread: with each better point and
-        the dual bound (infinite while there is none), and, often, with None and the dual bound.
+        the dual bound (infinite while there is none), and, often, with None and the dual bound. Once it returns True,
+        the solve ends soon, with the status "stopped".
         """
         begin = time.perf_counter()
         if self._crossed:
             return SolveResult("infeasible", None, None, None, 0, 0.0)
         limit = highspy.kHighsInf if time_limit is None else max(0.0, float(time_limit)) + self._highs.getRunTime()
-        self.set_options({"time_limit": limit} | ({} if gap is None else {"mip_rel_gap": float(gap)}))
-        with self._watched(watch):
-            interrupted = self._run()
+        gaps = {"mip_rel_gap": gap, "mip_abs_gap": absolute_gap}
+        self.set_options({"time_limit": limit} | {name: float(g) for name, g in gaps.items() if g is not None})
+        stop = threading.Event()
+        with self._watched(watch, stop):
+            self._run(stop)
         model_status = self._highs.getModelStatus()
         if model_status not in _STATUS:
             raise SolverError(f"HiGHS failed: {self._highs.modelStatusToString(model_status)}")
-        status = "interrupted" if interrupted and model_status != _Status.kOptimal else _STATUS[model_status]
+        status = "interrupted" if stop.is_set() and model_status != _Status.kOptimal else _STATUS[model_status]
+        if status == "interrupted" and not stop.is_set():
+            status = "stopped"
         info = self._highs.getInfo()
         x = value = bound = None
         if info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible or status == "optimal":
@@ -155,44 +167,71 @@ class HighsSolver:
         nodes = max(0, int(info.mip_node_count)) if self._has_integers else 0
         return SolveResult(status, x, value, bound, nodes, time.perf_counter() - begin)
 
-    @contextmanager
-    def _watched(self, watch: Callable[[Floats | None, float], None] | None) -> Iterator[None]:
-        if watch is None:
-            yield
-            return
+    def reduced_costs(self) -> Floats:
+        """The reduced cost of every column where the last solve ended, without integers only.
 
-        scaling = self._scaling
+        At a minimum: what the objective grows by for each unit that a column is raised from its lower end.
+        """
+        return np.array(self._highs.getSolution().col_dual, dtype=np.float64) / self._scaling
+
+    def row_multipliers(self) -> Floats:
+        """The multiplier of every row where the last solve ended, without integers only.
+
+        At a minimum: what the objective grows by for each unit that the row's active side is raised.
+        """
+        return np.array(self._highs.getSolution().row_dual, dtype=np.float64) / self._row_scaling
+
+    @contextmanager
+    def _watched(self, watch: Watch | None, stop: threading.Event) -> Iterator[None]:
+        """Call `watch` during a solve, and end the solve once `stop` is set or `watch` has returned True."""
+        enough, scaling = threading.Event(), self._scaling
 
         def at_point(event: highspy.HighsCallbackEvent) -> None:
             x = np.array(event.data_out.mip_solution, dtype=np.float64) * scaling
-            watch(x, float(event.data_out.mip_dual_bound))
+            if watch is not None and watch(x, float(event.data_out.mip_dual_bound)):
+                enough.set()
 
         def at_check(event: highspy.HighsCallbackEvent) -> None:
-            watch(None, float(event.data_out.mip_dual_bound))
+            if watch is not None and watch(None, float(event.data_out.mip_dual_bound)):
+                enough.set()
+            at_stop(event)
 
-        self._highs.cbMipImprovingSolution += at_point
-        self._highs.cbMipInterrupt += at_check
+        def at_stop(event: highspy.HighsCallbackEvent) -> None:
+            event.interrupt(stop.is_set() or enough.is_set())  # HiGHS keeps this flag from one solve to the next
+
+        highs = self._highs
+        calls = [(highs.cbSimplexInterrupt, at_stop), (highs.cbIpmInterrupt, at_stop), (highs.cbMipInterrupt, at_check)]
+        calls += [] if watch is None else [(highs.cbMipImprovingSolution, at_point)]
+        calls = calls if self._has_integers else []
+        for event, call in calls:
+            event.subscribe(call)
         try:
             yield
         finally:
-            self._highs.cbMipImprovingSolution -= at_point
-            self._highs.cbMipInterrupt -= at_check
+            for event, call in calls:
+                event.unsubscribe(call)
 
-    def _run(self) -> bool:
-        """Run HiGHS; True where Ctrl-C stopped it. Only the main thread receives Ctrl-C, so only it needs the watch."""
+    def _run(self, stop: threading.Event) -> None:
+        """Run HiGHS; Ctrl-C sets `stop`. Only the main thread receives Ctrl-C, so only it waits for another."""
         if not self._has_integers or threading.current_thread() is not threading.main_thread():
             self._highs.run()
-            return False
-        self._highs.HandleUserInterrupt = True
+            return
         self._highs.startSolve()
-        interrupted, done = False, False
+        done = False
         while not done:
             try:
                 done, _ = self._highs.wait(0.1)
             except KeyboardInterrupt:
-                interrupted = True
-                self._highs.cancelSolve()
-        return interrupted
+                stop.set()
+
+
+def lowered(bound: float) -> float:
+    """A dual bound of a minimum, less the solver's tolerance.
+
+    >>> lowered(1000.0)
+    999.999
+    """
+    return bound - TOLERANCE * max(1.0, abs(bound))
 
 
 def _ends(values: Floats) -> Floats:

@@ -42,22 +42,28 @@ def scale_model(model: MatrixModel) -> tuple[MatrixModel, Floats]:
     columns = np.where(model.integer, 1.0, power(magnitude))
     if (columns == 1.0).all():
         return model, columns
-    A = sparse.csr_array(model.A @ sparse.diags_array(columns))
-    largest = np.zeros(model.n_rows)
-    np.maximum.at(
-        largest, np.repeat(np.arange(model.n_rows), np.diff(A.indptr)), abs(A.data) * (columns > 1.0)[A.indices]
-    )
-    rows = power(largest * LARGEST)
+    rows = row_factors(model, columns)
     scaled = replace(
         model,
         c=model.c * columns,
-        A=sparse.csr_array(sparse.diags_array(1.0 / rows) @ A),
+        A=sparse.csr_array(sparse.diags_array(1.0 / rows) @ model.A @ sparse.diags_array(columns)),
         row_lower=model.row_lower / rows,
         row_upper=model.row_upper / rows,
         lower=model.lower / columns,
         upper=model.upper / columns,
     )
     return scaled, columns
+
+
+def row_factors(model: MatrixModel, columns: Floats) -> Floats:
+    """The factors r >= 1 of the rows, given those of the columns."""
+    if (columns == 1.0).all():
+        return np.ones(model.n_rows)
+    A = sparse.csr_array(model.A)
+    size = abs(A.data) * np.where(columns > 1.0, columns, 0.0)[A.indices]
+    largest = np.zeros(model.n_rows)
+    np.maximum.at(largest, np.repeat(np.arange(model.n_rows), np.diff(A.indptr)), size)
+    return power(largest * LARGEST)
 
 
 def power(magnitude: Floats) -> Floats:

@@ -1,5 +1,6 @@
 """Tightening bounds: one entry point, more effort for tighter bounds."""
 
+from .effort import Effort
 from .ladder import tighten_bounds
 
-__all__ = ["tighten_bounds"]
+__all__ = ["Effort", "tighten_bounds"]

@@ -1,0 +1,164 @@
+"""Optimisation-based bound tightening: the range of chosen columns of a model, by one minimum for each side.
+
+Each side of a column j is min x_j or min -x_j over the model. Without integers a side is what the solver's multipliers
+prove (`solvers.safe`); with integers it is the solver's dual bound, lowered by its tolerance. A side that a point found
+on the way attains is left out.
+
+Source: Gleixner, Berthold, Mueller and Weltge, Three enhancements for optimization-based bound tightening, J. Global
+Optim. 67 (2017), section 3 (left-out sides: greedy ordering and filtering).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from .domain import Floats
+from .encoding import Ints
+from .errors import InfeasibleError, SolverError
+from .milp import MatrixModel
+from .solvers import HighsSolver, SolveResult, lowered
+from .solvers.safe import safe_lower
+
+logger = logging.getLogger("omlt_ext")
+
+LP_OPTIONS = {"presolve": "off", "solver": "simplex", "parallel": "off", "threads": 1}
+MILP_OPTIONS = {"random_seed": 0}
+ATTAINED = 1e-6  # of max(1, |end|): a point this close to an end leaves nothing to gain
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnTask:
+    """Bound `columns` of `model`, an LP where it has no integers; `gap` is relative to the widths. As `tightening.Task`.
+
+    Columns without finite ends may be there as long as no row has them. `deadline` is a time of `time.time()`.
+    """
+
+    model: MatrixModel
+    columns: Ints
+    gap: float
+    seconds_per_solve: float | None = None
+    deadline: float | None = None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the deadline, None without one."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.time())
+
+
+class ColumnRanges(NamedTuple):
+    """Valid ends of every column asked for, arrays (n,); `finished` is False where a limit ended the task early."""
+
+    lower: Floats
+    upper: Floats
+    seconds: Floats
+    finished: bool
+
+
+def column_ranges(task: ColumnTask) -> ColumnRanges:
+    """The range of every column, never wider than the model's own bounds of it.
+
+    Raises `InfeasibleError` where the model is proved to have no point.
+    """
+    model, columns = task.model, task.columns
+    low, high = model.lower[columns].copy(), model.upper[columns].copy()
+    seen_low, seen_high = np.full(columns.size, np.inf), np.full(columns.size, -np.inf)
+    seconds, whole = np.zeros(columns.size), bool(model.integer.any())
+    solver = HighsSolver(model, MILP_OPTIONS if whole else LP_OPTIONS)
+    slack = ATTAINED * np.maximum(1.0, np.maximum(np.abs(low), np.abs(high)))
+    if whole:
+        slack = np.maximum(slack, task.gap * (high - low))
+    for side, at in [(1.0, i) for i in range(columns.size)] + [(-1.0, i) for i in reversed(range(columns.size))]:
+        attained = seen_low[at] - low[at] if side > 0.0 else high[at] - seen_high[at]
+        if attained <= slack[at]:
+            continue
+        if task.seconds_left == 0.0:
+            return ColumnRanges(low, high, seconds, False)
+        begin = time.perf_counter()
+        cost = np.zeros(model.n_columns)
+        cost[columns[at]] = side
+        try:
+            bound, x = _minimum(solver, task, cost)
+        except SolverError as error:
+            logger.info(f"a solve for a bound failed ({error}); the bound stays")
+            continue
+        if x is not None:
+            seen_low, seen_high = np.minimum(seen_low, x[columns]), np.maximum(seen_high, x[columns])
+            if bound > float(cost @ x) + slack[at]:
+                logger.warning("HiGHS's dual bound lies above a point of its own; it is left out")
+                bound = -np.inf
+        if side > 0.0:
+            low[at] = max(low[at], bound)
+        else:
+            high[at] = min(high[at], -bound)
+        seconds[at] += time.perf_counter() - begin
+    return ColumnRanges(low, high, seconds, True)
+
+
+def _minimum(solver: HighsSolver, task: ColumnTask, cost: Floats) -> tuple[float, Floats | None]:
+    """A valid bound on min cost x and the point that was found, if any."""
+    limits = [limit for limit in (task.seconds_left, task.seconds_per_solve) if limit is not None]
+    solver.set_objective(cost, maximize=False)
+    whole = bool(task.model.integer.any())
+    result = solver.solve(time_limit=min(limits, default=None), gap=task.gap if whole else None)
+    if result.status == "infeasible":
+        _confirm_infeasible(task)
+        return -np.inf, None
+    if whole:
+        return (-np.inf if result.bound is None else lowered(result.bound)), result.x
+    return float(safe_lower(task.model, cost, solver.row_multipliers())[0]), result.x
+
+
+def _confirm_infeasible(task: ColumnTask) -> None:
+    """Raise `InfeasibleError` where an LP proves it, or where HiGHS says so of a MILP again, without presolve."""
+    if proves_empty(task.model.relax()):
+        raise InfeasibleError("its linear relaxation has no point")
+    if task.model.integer.any() and _second_opinion(task).status == "infeasible":
+        raise InfeasibleError("HiGHS finds no point, with and without presolve")
+    logger.warning("HiGHS calls the model infeasible, which its multipliers do not prove; the bounds stay")
+
+
+def _second_opinion(task: ColumnTask) -> SolveResult:
+    return HighsSolver(task.model, MILP_OPTIONS | {"presolve": "off"}).solve(time_limit=task.seconds_left)
+
+
+def proves_empty(model: MatrixModel) -> bool:
+    """Whether the multipliers of min t, where every row may be violated by t >= 0, prove that t = 0 is impossible.
+
+    >>> model = MatrixModel(c=np.zeros(1), offset=0.0, maximize=False, A=sparse.csr_array([[1.0]]),
+    ...     row_lower=np.array([2.0]), row_upper=np.array([np.inf]), lower=np.zeros(1), upper=np.ones(1),
+    ...     integer=np.zeros(1, dtype=bool))
+    >>> proves_empty(model), proves_empty(replace(model, row_lower=np.array([0.5])))
+    (True, False)
+    """
+    below, above = np.isfinite(model.row_lower), np.isfinite(model.row_upper)
+    A = sparse.csr_array(model.A)
+    t = sparse.csr_array(np.concatenate([np.ones(int(below.sum())), -np.ones(int(above.sum()))])[:, None])
+    rows = sparse.hstack([sparse.vstack([A[below], A[above]]), t], format="csr")
+    middle = np.clip(0.0, model.lower, model.upper)
+    activity = A @ middle
+    worst = max(0.0, *(model.row_lower - activity)[below], *(activity - model.row_upper)[above])
+    elastic = replace(
+        model,
+        c=np.append(np.zeros(model.n_columns), 1.0),
+        offset=0.0,
+        maximize=False,
+        A=sparse.csr_array(rows),
+        row_lower=np.concatenate([model.row_lower[below], np.full(int(above.sum()), -np.inf)]),
+        row_upper=np.concatenate([np.full(int(below.sum()), np.inf), model.row_upper[above]]),
+        lower=np.append(model.lower, 0.0),
+        upper=np.append(model.upper, 2.0 * worst + 1.0),
+        integer=np.zeros(model.n_columns + 1, dtype=bool),
+        networks=(),
+    )
+    solver = HighsSolver(elastic, LP_OPTIONS)
+    try:
+        solver.solve()
+    except SolverError:
+        return False
+    return bool(safe_lower(elastic, elastic.c, solver.row_multipliers())[0] > 0.0)

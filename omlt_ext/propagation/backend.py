@@ -1,0 +1,130 @@
+"""Where the ascent's arrays live: NumPy on the processor, or torch on any device; one code serves both.
+
+Both modules give `where`, `concatenate`, `clip`, operators and indexing the same meaning; a back end adds what differs:
+how arrays come in and go out, and products with a weight that may be sparse.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any, Protocol
+
+import numpy as np
+from scipy import sparse
+
+from ..errors import MissingDependencyError, OptionError
+from ..network import Weight
+
+Array = Any  # an array of the back end in single precision, or of indices
+
+
+class Linear(Protocol):
+    """A weight W (n_out, n_in) in single precision."""
+
+    def back(self, D: Array) -> Array:
+        """D W for D (m, n_out)."""
+
+    def forward(self, h: Array) -> Array:
+        """h W^T for h (m, n_in)."""
+
+
+class Backend(Protocol):
+    """`xp` is the module of array functions."""
+
+    xp: Any
+
+    def array(self, values: Any) -> Array:
+        """A copy of NumPy values; floats become single precision."""
+
+    def numpy(self, array: Array) -> Any:
+        """The array as NumPy's."""
+
+    def linear(self, weight: Weight) -> Linear:
+        """The weight, dense or CSR, ready for products."""
+
+
+class NumpyLinear:
+    """Products with a NumPy array or a SciPy CSR matrix."""
+
+    def __init__(self, weight: Weight) -> None:
+        self.weight = weight.astype(np.float32)
+
+    def back(self, D: Array) -> Array:
+        return _dense(D @ self.weight)
+
+    def forward(self, h: Array) -> Array:
+        return _dense((self.weight @ h.T).T)
+
+
+class NumpyBackend:
+    """Arrays of NumPy."""
+
+    xp: Any = np
+
+    def array(self, values: Any) -> Array:
+        found = np.array(values)
+        return found.astype(np.float32) if found.dtype.kind == "f" else found
+
+    def numpy(self, array: Array) -> Any:
+        return np.asarray(array)
+
+    def linear(self, weight: Weight) -> Linear:
+        return NumpyLinear(weight)
+
+
+class TorchLinear:
+    """Products with a dense tensor, or with a sparse one and its transpose, both by rows."""
+
+    def __init__(self, weight: Weight, backend: TorchBackend) -> None:
+        self.sparse = sparse.issparse(weight)
+        if self.sparse:
+            self.weight, self.transposed = backend.csr(weight), backend.csr(sparse.csr_array(weight.T))
+        else:
+            self.weight = backend.array(weight)
+
+    def back(self, D: Array) -> Array:
+        return (self.transposed @ D.T).T if self.sparse else D @ self.weight
+
+    def forward(self, h: Array) -> Array:
+        return (self.weight @ h.T).T if self.sparse else h @ self.weight.T
+
+
+class TorchBackend:
+    """Tensors of torch on a device."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        if importlib.util.find_spec("torch") is None:
+            raise MissingDependencyError(
+                'backend="torch" needs PyTorch; install it with: pip install "omlt-ext[torch]"'
+            )
+        import torch
+
+        self.xp: Any = torch
+        try:
+            self.device = torch.zeros(1, device=device).device
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            raise OptionError(f"torch has no device {device!r} here: {str(error).splitlines()[0]}") from None
+
+    def array(self, values: Any) -> Array:
+        found = np.array(values)
+        found = found.astype(np.float32) if found.dtype.kind == "f" else found
+        return self.xp.from_numpy(found).to(self.device)
+
+    def numpy(self, array: Array) -> Any:
+        return array.cpu().numpy()
+
+    def csr(self, weight: Weight) -> Array:
+        parts = (weight.indptr.astype(np.int64), weight.indices.astype(np.int64), weight.data)
+        return self.xp.sparse_csr_tensor(*map(self.array, parts), size=weight.shape, check_invariants=False)
+
+    def linear(self, weight: Weight) -> Linear:
+        return TorchLinear(weight, self)
+
+
+def open_backend(name: str, device: str = "cpu") -> Backend:
+    """The back end "numpy" or "torch"; `MissingDependencyError` without torch, `OptionError` without the device."""
+    return TorchBackend(device) if name == "torch" else NumpyBackend()
+
+
+def _dense(matrix: Any) -> Array:
+    return np.asarray(matrix.toarray() if sparse.issparse(matrix) else matrix)
