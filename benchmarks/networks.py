@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import warnings
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from scipy import sparse
 
 from omlt_ext import Layer, Network
+from omlt_ext.domain import Floats
 
 LARGE = (784, 512, 512, 512, 10)
 SMALL = (20, 16, 16, 16, 4)
@@ -33,6 +36,47 @@ def normal_init(widths: tuple[int, ...], rng: np.random.Generator) -> Network:
         weight, bias = rng.normal(0, np.sqrt(2 / n_in), (n_out, n_in)), rng.normal(0, 0.1, n_out)
         layers.append(Layer(weight, bias, relu=k < len(widths) - 2))
     return Network(layers)
+
+
+def convolutional(side: int, channels: tuple[int, ...], seed: int = SEED) -> Network:
+    """3 x 3 convolutions (the first with stride 1, the others 2) on side x side images, then 10 outputs."""
+    rng = np.random.default_rng(seed)
+    layers, n_in = [], 1
+    for k, n_out in enumerate(channels):
+        weight = convolution(rng.uniform(-1, 1, (n_out, n_in, 3, 3)) / np.sqrt(9 * n_in), side, stride := 1 + (k > 0))
+        layers.append(Layer(weight, rng.uniform(-0.1, 0.1, weight.shape[0]), relu=True))
+        n_in, side = n_out, -(-side // stride)
+    last = rng.uniform(-1, 1, (10, layers[-1].n_out)) / np.sqrt(layers[-1].n_out)
+    return Network([*layers, Layer(last, np.zeros(10), relu=False)])
+
+
+def convolution(kernel: Floats, side: int, stride: int) -> sparse.csr_array:
+    """The matrix of a convolution with padding 1: kernel (n_out, n_in, 3, 3) on (n_in, side, side)."""
+    n_out, n_in = kernel.shape[:2]
+    out = -(-side // stride)
+    o, c, a, b, i, j = (axis.ravel() for axis in np.indices((n_out, n_in, 3, 3, out, out)))
+    y, x = i * stride + a - 1, j * stride + b - 1
+    inside = (y >= 0) & (y < side) & (x >= 0) & (x < side)
+    row, column = (o * out + i) * out + j, (c * side + y) * side + x
+    entries = (kernel[o, c, a, b][inside], (row[inside], column[inside]))
+    return sparse.csr_array(entries, shape=(n_out * out * out, n_in * side * side))
+
+
+def trained_digits(hidden: tuple[int, ...], *, side: int = 8, seed: int = SEED) -> tuple[Network, Floats]:
+    """(network, image): scikit-learn's digits in [0, 1], scaled up to side x side pixels, learned to about 98 %."""
+    from sklearn.datasets import load_digits
+    from sklearn.neural_network import MLPClassifier
+
+    images, labels = load_digits(return_X_y=True)
+    grid = np.arange(side) * 8 // side  # nearest neighbour
+    images = (images / 16).reshape(-1, 8, 8)[:, grid][:, :, grid].reshape(-1, side * side)
+    model = MLPClassifier(hidden, max_iter=30, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is not trained to the end
+        model.fit(images[:1500], labels[:1500])
+    layers = list(zip(model.coefs_, model.intercepts_, strict=True))
+    network = Network([Layer(W.T, b, relu=k < len(layers) - 1) for k, (W, b) in enumerate(layers)])
+    return network, images[1500]
 
 
 def outside_data(given: Path | None) -> Path | None:

@@ -1,6 +1,6 @@
 """Trained ReLU networks inside optimisation models: solved on open solvers, checked against the network."""
 
-from . import pyomo_solver  # registers SolverFactory("omlt_ext.highs")
+from . import pyomo_solver, pyomo_tightening  # register SolverFactory("omlt_ext.highs") and the transformation
 from .block import ReLUBlock
 from .bounds import Bounds
 from .domain import Box, Polytope
@@ -22,5 +22,6 @@ __all__ = [
     "__version__",
     "load_network",
     "pyomo_solver",
+    "pyomo_tightening",
     "tighten_bounds",
 ]

@@ -21,7 +21,7 @@ from .bounds import Bounds
 from .domain import Box, Floats
 from .encoding import ZERO, Columns, Encoding, Formulation, encode_network
 from .errors import ModelError, ShapeError
-from .inputs import Request, attach_inputs, attach_outputs, enforce_box, resolve_box, wanted_box
+from .inputs import Request, attach_inputs, attach_outputs, enforce_box, held_inputs, resolve_box, wanted_box
 from .network import Bools, Network
 from .plugins import formulation as find_formulation
 from .propagation.rounding import nonzeros
@@ -206,9 +206,11 @@ class ReLUBlock(ScalarBlock):
 
     def stale_inputs(self) -> list[int]:
         """Inputs that may now leave the box the block was built for: bounds were widened, or a value fixed outside."""
-        if self._alone is None:
+        if self._alone is None or self.activation_bounds is None:
             return []
-        built = self._alone.box
+        box, own = self.activation_bounds.box, self._alone.box
+        held = held_inputs(self)  # these the block holds to its box itself, whatever bounds their variables have
+        built = Box(np.where(held, own.lower, box.lower), np.where(held, own.upper, box.upper))
         lower, upper = wanted_box(self, self._request)
         outside = (lower < built.lower) | (upper > built.upper)
         for i, variable in self.inputs.items():

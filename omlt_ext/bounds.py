@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from .archive import read_archive
+from .archive import read_archive, write_archive
 from .domain import Box, Floats, Polytope, as_box, check_interval, numbers
 from .errors import BoundsError, OptionError, ReadError, ShapeError
 from .network import Bools, Network
@@ -82,6 +82,7 @@ class Bounds:
             check_interval(lo, hi, lambda j, k=k: f"layer {k}, neuron {j}", REMEDY)
         code = METHODS.index(method)
         codes = tuple(_frozen(np.full(layer.n_out, code, dtype=np.int8)) for layer in network.layers)
+        polytope = None if polytope is None else polytope.within(box)
         relu = tuple(layer.relu for layer in network.layers)
         seconds = tuple(_frozen(np.zeros(layer.n_out)) for layer in network.layers)
         return cls(tuple(ends[0]), tuple(ends[1]), relu, box, codes, codes, seconds, polytope)
@@ -130,17 +131,14 @@ class Bounds:
             seconds.append(_frozen(self.seconds[k] + other.seconds[k]))
             check_interval(lower[-1], upper[-1], lambda j, k=k: f"layer {k}, neuron {j}")
         box = self.box if self.box is other.box else self.box.intersect(other.box)
-        polytope = self.polytope or other.polytope
-        if self.polytope is not None and other.polytope is not None and not self.polytope.same(other.polytope):
-            rows = (
-                np.concatenate(parts)
-                for parts in zip(*((p.A, p.b) for p in (self.polytope, other.polytope)), strict=True)
-            )
-            polytope = Polytope(box, *rows)
-        return Bounds(
-            *(tuple(lower), tuple(upper), self.relu, box, tuple(low_by), tuple(high_by), tuple(seconds), polytope),
-            notes=self.notes + other.notes,
-        )
+        polytopes = [bounds.polytope for bounds in (self, other) if bounds.polytope is not None]
+        if len(polytopes) == 2 and polytopes[0].same(polytopes[1]):
+            polytopes.pop()
+        A, b = ([getattr(polytope, name) for polytope in polytopes] for name in ("A", "b"))
+        polytope = Polytope(box, np.concatenate(A), np.concatenate(b)) if polytopes else None
+        notes = self.notes + tuple(note for note in other.notes if note not in self.notes)
+        sides, methods = (tuple(lower), tuple(upper)), (tuple(low_by), tuple(high_by))
+        return Bounds(*sides, self.relu, box, *methods, tuple(seconds), polytope, notes)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a neuron: layer, neuron, relu, lower, upper, state, lower_method, upper_method, seconds."""
@@ -177,14 +175,23 @@ class Bounds:
             lines.append(f"  {k:5d}  {n:7d}  {linear:6d}  {active:6d}  {inactive:8d}  {unstable:8d}  {width:10.4g}")
         return "\n".join(lines)
 
+    def plot(self) -> Any:
+        """A matplotlib `Figure`: for each layer its neurons' intervals, sorted, coloured by state.
+
+        Raises `MissingDependencyError` without matplotlib (the extra `plot`).
+        """
+        from .bounds_plot import plot
+
+        return plot(self)
+
     def save(self, path: str | PathLike[str]) -> None:
-        """Write to a NumPy archive (.npz) that `Bounds.load` reads back, bit for bit, but without the notes."""
-        with open(path, "wb") as file:
-            np.savez(file, allow_pickle=False, **self.arrays())
+        """Write to a NumPy archive (.npz) that `Bounds.load` reads back, bit for bit."""
+        write_archive(path, self.arrays())
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What `save` writes, by name."""
         arrays: dict[str, NDArray[Any]] = {"box_lower": self.box.lower, "box_upper": self.box.upper}
+        arrays["notes"] = np.array(self.notes, dtype=np.str_)
         if self.polytope is not None:
             arrays |= {"polytope_A": self.polytope.A, "polytope_b": self.polytope.b}
         for k in range(len(self.lower)):
@@ -201,12 +208,13 @@ class Bounds:
         if depth == 0:
             raise ReadError(f"{path}: not a file of bounds (it holds no layer)")
         kinds = {"lower": "f8", "upper": "f8", "relu": "?", "lower_method": "i1", "upper_method": "i1", "seconds": "f8"}
-        for k in range(depth):  # files of version 0.1 know no times
+        for k in range(depth):  # older files know no times
             file.setdefault(f"seconds_{k}", np.zeros(np.shape(file.get(f"relu_{k}", ()))))
         try:
             columns = {g: tuple(_frozen(file[f"{g}_{k}"]) for k in range(depth)) for g in kinds}
             box = Box(file["box_lower"], file["box_upper"])
             polytope = Polytope(box, file["polytope_A"], file["polytope_b"]) if "polytope_A" in file else None
+            notes = tuple(map(str, file.get("notes", np.empty(0)).tolist()))
         except (KeyError, ValueError) as error:
             raise ReadError(f"{path}: not a file of bounds ({error})") from None
         for k, relu in enumerate(columns["relu"]):
@@ -217,7 +225,7 @@ class Bounds:
                 raise ReadError(f"{path}: the arrays of layer {k} do not belong together; the file is damaged")
         for k, (lo, hi) in enumerate(zip(columns["lower"], columns["upper"], strict=True)):
             check_interval(lo, hi, lambda j, k=k: f"{path}: layer {k}, neuron {j}")
-        return cls(box=box, polytope=polytope, **columns)
+        return cls(box=box, polytope=polytope, notes=notes, **columns)
 
     @property
     def domain(self) -> Box | Polytope:

@@ -65,7 +65,7 @@ def compile_model(model: Any) -> CompiledModel:
     """
     if not isinstance(model, BlockData):
         raise ModelError(f"expected a Pyomo model or block, not {type(model).__name__}")
-    blocks = _blocks(model)
+    blocks = relu_blocks(model)
     for block in blocks:
         for variable in _block_variables(block):
             if variable.fixed and variable.value is None:
@@ -82,7 +82,7 @@ def compile_model(model: Any) -> CompiledModel:
         raise ModelError(f"the model has {len(objectives)} active objectives ({names}); deactivate all but one")
     from pyomo.repn.plugins.standard_form import LinearStandardFormCompiler  # it imports scipy.stats: half a second
 
-    masks = [_row_masks(block) for block in blocks]
+    masks = [row_masks(block) for block in blocks]
     contradiction, standard = None, None
     with _without_rows(blocks):
         try:
@@ -125,22 +125,23 @@ def _number(value: Any, name: str) -> float:
         raise ModelError(f"{name}: its constant part has no value; is a variable in it fixed without one?") from None
 
 
-def _blocks(model: Any) -> list[ReLUBlock]:
+def relu_blocks(model: Any) -> list[ReLUBlock]:
+    """The active ReLUBlocks of a model, itself included."""
     below = model.component_data_objects(pyo.Block, active=True, descend_into=True)
     return [block for block in [model, *below] if isinstance(block, ReLUBlock)]
 
 
-def _own_rows(block: ReLUBlock) -> Iterator[tuple[int, str, Any, list[int]]]:
+def own_rows(block: ReLUBlock) -> Iterator[tuple[int, str, Any, list[int]]]:
     """(layer, group, its indexed constraint, its neurons) of every group of rows."""
     for k, encoding in enumerate(block._encodings):
         for rows in encoding.rows:
             yield k, rows.name, block.layer[k].component(rows.name), rows.neuron.tolist()
 
 
-def _row_masks(block: ReLUBlock) -> list[dict[str, Bools]]:
+def row_masks(block: ReLUBlock) -> list[dict[str, Bools]]:
     """Which rows of the block stand as they were encoded, by layer and group: active ones that nobody has rewritten."""
     masks: list[dict[str, Bools]] = [{} for _ in block._encodings]
-    for k, name, constraint, neurons in _own_rows(block):
+    for k, name, constraint, neurons in own_rows(block):
         if constraint is None:  # a transformation has moved it, or the user has deleted it
             masks[k][name] = np.zeros(len(neurons), dtype=bool)
             continue
@@ -161,7 +162,7 @@ def _without_rows(blocks: list[ReLUBlock]) -> Iterator[None]:
     hidden = [
         row
         for block in blocks
-        for _, _, constraint, _ in _own_rows(block)
+        for _, _, constraint, _ in own_rows(block)
         for row in (constraint.values() if constraint is not None else ())
         if _untouched(row)
     ]

@@ -156,6 +156,10 @@ class Polytope:
         points = numbers(x, "the point", ShapeError)
         return inside and bool((points @ self.A.T <= self.b + tolerance).all())
 
+    def within(self, box: Box) -> Polytope:
+        """The same rows in another box."""
+        return self if box is self.box else Polytope(box, self.A, self.b)
+
     def same(self, other: Polytope | None) -> bool:
         """Whether both have the same rows, whatever their boxes."""
         return other is not None and np.array_equal(self.A, other.A) and np.array_equal(self.b, other.b)

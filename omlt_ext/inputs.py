@@ -14,7 +14,7 @@ from pyomo.core.base.indexed_component import IndexedComponent
 from .bounds import Bounds
 from .domain import Box, Floats, as_box, check_interval
 from .errors import BoundsError, ModelError, ShapeError
-from .network import Network
+from .network import Bools, Network
 
 UNBOUNDED = 1e20  # what solvers take for infinite
 
@@ -173,10 +173,18 @@ def enforce_box(block: Any, box: Box) -> None:
             block.input_box[i] = (ends[i][0], block.inputs[i], ends[i][1])
 
 
+def held_inputs(block: Any) -> Bools:
+    """Which inputs the constraint `input_box` holds, (n,)."""
+    held = np.zeros(len(block.inputs), dtype=bool)
+    if block.component("input_box") is not None:
+        held[[i for i, row in block.input_box.items() if row.active]] = True
+    return held
+
+
 def attach_outputs(block: Any, request: Request, bounds: Bounds) -> list[Any]:
     """Make `block.outputs` where it is not there yet; return the output variables.
 
-    Outputs that the block made itself carry the network's bounds, unless the user has changed those.
+    Outputs that the block made itself carry the network's bounds; ends that the user has changed stay the user's.
     """
     n = request.network.n_outputs
     if request.outputs[0] is not None:
@@ -190,9 +198,14 @@ def attach_outputs(block: Any, request: Request, bounds: Bounds) -> list[Any]:
     if not hasattr(block, "outputs"):
         block.outputs = pyo.Var(range(n))
         block._output_ends = [(None, None)] * n
-    untouched = {j: v for j, v in block.outputs.items() if v.bounds == block._output_ends[j]}
-    _set_bounds(untouched, ends)
-    block._output_ends = ends
+    for j, variable in block.outputs.items():
+        old, new = block._output_ends[j], ends[j]
+        ours = variable.lb == old[0], variable.ub == old[1]
+        if ours[0]:
+            variable.setlb(new[0])
+        if ours[1]:
+            variable.setub(new[1])
+        block._output_ends[j] = (new[0] if ours[0] else old[0], new[1] if ours[1] else old[1])
     return list(block.outputs.values())
 
 

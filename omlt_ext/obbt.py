@@ -34,7 +34,7 @@ ATTAINED = 1e-6  # of max(1, |end|): a point this close to an end leaves nothing
 
 @dataclass(frozen=True, eq=False)
 class ColumnTask:
-    """Bound `columns` of `model`, an LP where it has no integers; `gap` is relative to the widths. As `tightening.Task`.
+    """Bound `columns` of `model`, an LP where it has no integers; `gap` is relative to the widths.
 
     Columns without finite ends may be there as long as no row has them. `deadline` is a time of `time.time()`.
     """
@@ -65,53 +65,73 @@ def column_ranges(task: ColumnTask) -> ColumnRanges:
 
     Raises `InfeasibleError` where the model is proved to have no point.
     """
-    model, columns = task.model, task.columns
-    low, high = model.lower[columns].copy(), model.upper[columns].copy()
-    seen_low, seen_high = np.full(columns.size, np.inf), np.full(columns.size, -np.inf)
-    seconds, whole = np.zeros(columns.size), bool(model.integer.any())
-    solver = HighsSolver(model, MILP_OPTIONS if whole else LP_OPTIONS)
-    slack = ATTAINED * np.maximum(1.0, np.maximum(np.abs(low), np.abs(high)))
-    if whole:
-        slack = np.maximum(slack, task.gap * (high - low))
-    for side, at in [(1.0, i) for i in range(columns.size)] + [(-1.0, i) for i in reversed(range(columns.size))]:
-        attained = seen_low[at] - low[at] if side > 0.0 else high[at] - seen_high[at]
-        if attained <= slack[at]:
-            continue
-        if task.seconds_left == 0.0:
-            return ColumnRanges(low, high, seconds, False)
-        begin = time.perf_counter()
-        cost = np.zeros(model.n_columns)
-        cost[columns[at]] = side
-        try:
-            bound, x = _minimum(solver, task, cost)
-        except SolverError as error:
-            logger.info(f"a solve for a bound failed ({error}); the bound stays")
-            continue
-        if x is not None:
-            seen_low, seen_high = np.minimum(seen_low, x[columns]), np.maximum(seen_high, x[columns])
-            if bound > float(cost @ x) + slack[at]:
+    search = _Search(task)
+    try:
+        finished = search.run()
+    except KeyboardInterrupt:
+        finished = False
+    return ColumnRanges(search.low, search.high, search.seconds, finished)
+
+
+class _Search:
+    """The ends that are known of each column, and how far points of the model reach."""
+
+    def __init__(self, task: ColumnTask) -> None:
+        self.task, self.columns = task, task.columns
+        self.low, self.high = task.model.lower[task.columns].copy(), task.model.upper[task.columns].copy()
+        self.seen_low, self.seen_high = np.full(task.columns.size, np.inf), np.full(task.columns.size, -np.inf)
+        self.seconds = np.zeros(task.columns.size)
+        self.whole = bool(task.model.integer.any())
+        self.slack = ATTAINED * np.maximum(1.0, np.maximum(np.abs(self.low), np.abs(self.high)))
+        if self.whole:
+            self.slack = np.maximum(self.slack, task.gap * (self.high - self.low))
+
+    def run(self) -> bool:
+        """One solve for each side that no point attains when its turn comes; False where a limit ended the run."""
+        solver = HighsSolver(self.task.model, MILP_OPTIONS if self.whole else LP_OPTIONS)
+        forth = range(self.columns.size)
+        for side, at in [(1.0, i) for i in forth] + [(-1.0, i) for i in reversed(forth)]:
+            left = self.seen_low[at] - self.low[at] if side > 0.0 else self.high[at] - self.seen_high[at]
+            if left <= self.slack[at]:
+                continue
+            if self.task.seconds_left == 0.0:
+                return False
+            begin = time.perf_counter()
+            try:
+                bound, interrupted = self.minimum(solver, at, side)
+            except SolverError as error:
+                logger.info(f"a solve for a bound failed ({error}); the bound stays")
+                continue
+            if side > 0.0:
+                self.low[at] = max(self.low[at], bound)
+            else:
+                self.high[at] = min(self.high[at], -bound)
+            self.seconds[at] += time.perf_counter() - begin
+            if interrupted:
+                return False
+        return True
+
+    def minimum(self, solver: HighsSolver, at: int, side: float) -> tuple[float, bool]:
+        """A valid bound on min side x_at, and whether Ctrl-C ended the solve."""
+        task, cost = self.task, np.zeros(self.task.model.n_columns)
+        cost[self.columns[at]] = side
+        limits = [limit for limit in (task.seconds_left, task.seconds_per_solve) if limit is not None]
+        solver.set_objective(cost, maximize=False)
+        result = solver.solve(time_limit=min(limits, default=None), gap=task.gap if self.whole else None)
+        if result.status == "infeasible":
+            _confirm_infeasible(task)
+            return -np.inf, False
+        if self.whole:
+            bound = -np.inf if result.bound is None else lowered(result.bound)
+        else:
+            bound = float(safe_lower(task.model, cost, solver.row_multipliers())[0])
+        if result.x is not None:
+            found = result.x[self.columns]
+            self.seen_low, self.seen_high = np.minimum(self.seen_low, found), np.maximum(self.seen_high, found)
+            if bound > side * found[at] + self.slack[at]:
                 logger.warning("HiGHS's dual bound lies above a point of its own; it is left out")
                 bound = -np.inf
-        if side > 0.0:
-            low[at] = max(low[at], bound)
-        else:
-            high[at] = min(high[at], -bound)
-        seconds[at] += time.perf_counter() - begin
-    return ColumnRanges(low, high, seconds, True)
-
-
-def _minimum(solver: HighsSolver, task: ColumnTask, cost: Floats) -> tuple[float, Floats | None]:
-    """A valid bound on min cost x and the point that was found, if any."""
-    limits = [limit for limit in (task.seconds_left, task.seconds_per_solve) if limit is not None]
-    solver.set_objective(cost, maximize=False)
-    whole = bool(task.model.integer.any())
-    result = solver.solve(time_limit=min(limits, default=None), gap=task.gap if whole else None)
-    if result.status == "infeasible":
-        _confirm_infeasible(task)
-        return -np.inf, None
-    if whole:
-        return (-np.inf if result.bound is None else lowered(result.bound)), result.x
-    return float(safe_lower(task.model, cost, solver.row_multipliers())[0]), result.x
+        return bound, result.status == "interrupted"
 
 
 def _confirm_infeasible(task: ColumnTask) -> None:
@@ -142,7 +162,8 @@ def proves_empty(model: MatrixModel) -> bool:
     rows = sparse.hstack([sparse.vstack([A[below], A[above]]), t], format="csr")
     middle = np.clip(0.0, model.lower, model.upper)
     activity = A @ middle
-    worst = max(0.0, *(model.row_lower - activity)[below], *(activity - model.row_upper)[above])
+    gaps = np.concatenate([(model.row_lower - activity)[below], (activity - model.row_upper)[above]])
+    worst = float(np.max(gaps, initial=0.0))
     elastic = replace(
         model,
         c=np.append(np.zeros(model.n_columns), 1.0),

@@ -23,7 +23,7 @@ from pyomo.repn import generate_standard_repn
 from scipy import sparse
 
 from .block import Limits, ReLUBlock
-from .bridge import _block_variables, _blocks, _own_rows, _row_masks
+from .bridge import own_rows, relu_blocks, row_masks
 from .domain import Floats
 from .encoding import Ints
 from .errors import InfeasibleError, ModelError
@@ -42,6 +42,7 @@ class Surroundings:
     """
 
     blocks: list[ReLUBlock]
+    variables: list[Any]
     A: Any  # scipy.sparse.csr_array (rows, columns)
     row_lower: Floats
     row_upper: Floats
@@ -58,9 +59,7 @@ class Surroundings:
         rows = _loosened(self.row_lower, self.row_upper, tolerance)
         columns = _loosened(self.lower, self.upper, tolerance)
         limits = [tuple(_loosened(*pair, tolerance) for pair in limit) for limit in self.limits]
-        return replace(
-            self, row_lower=rows[0], row_upper=rows[1], lower=columns[0], upper=columns[1], limits=limits
-        )
+        return replace(self, row_lower=rows[0], row_upper=rows[1], lower=columns[0], upper=columns[1], limits=limits)
 
 
 def _loosened(lower: Floats, upper: Floats, tolerance: float) -> tuple[Floats, Floats]:
@@ -78,7 +77,7 @@ def read_surroundings(model: Any) -> Surroundings:
     """
     if not isinstance(model, BlockData):
         raise ModelError(f"expected a Pyomo model or block, not {type(model).__name__}")
-    blocks = _blocks(model)
+    blocks = relu_blocks(model)
     if not blocks:
         raise ModelError(f"{model.name}: there is no active ReLUBlock in it, so there is nothing to tighten")
     for block in blocks:
@@ -107,13 +106,13 @@ def _check_block(block: ReLUBlock) -> None:
             f"{block.name}: the bounds of input {stale[0]} are wider than when the block was built, or it is fixed "
             f"outside them; call {block.name}.rebuild() first"
         )
-    whole = all(mask.all() for groups in _row_masks(block) for mask in groups.values())
+    whole = all(mask.all() for groups in row_masks(block) for mask in groups.values())
     if not (block.layer.active and whole):
         raise ModelError(
-            f"{block.name}: rows of its layers are deactivated, rewritten or gone, so that it is no longer the network; "
-            f"call {block.name}.rebuild() first"
+            f"{block.name}: rows of its layers are deactivated, rewritten or gone, so that it is no longer the "
+            f"network; call {block.name}.rebuild() first"
         )
-    written = {id(component) for _, _, component, _ in _own_rows(block)}
+    written = {id(component) for _, _, component, _ in own_rows(block)}
     for data in block.layer.values():
         for component in data.component_objects(pyo.Constraint, descend_into=True):
             if id(component) not in written and component.local_name not in WRITTEN_BESIDE:
@@ -127,12 +126,12 @@ def _check_uses(model: Any, inside: dict[int, ReLUBlock]) -> None:
     """Raise `ModelError` where anything outside the layers uses a variable of one."""
     kinds = (pyo.Constraint, pyo.Objective, pyo.Expression, pyo.SOSConstraint)
     users = list(model.component_data_objects(kinds, active=None, descend_into=(pyo.Block, Disjunct)))
-    uses = [(data.name, _variables(data)) for data in users if id(data.parent_block()) not in inside]
-    uses += [
+    uses = [
         (f"{kind} of {block.name}", list(part.values()))
-        for block in inside.values()
+        for block in {id(block): block for block in inside.values()}.values()
         for kind, part in (("an input", block.inputs), ("an output", block.outputs))
     ]
+    uses += [(data.name, _variables(data)) for data in users if id(data.parent_block()) not in inside]
     for name, variables in uses:
         for variable in variables:
             block = inside.get(id(variable.parent_block()))
@@ -177,13 +176,17 @@ def _limit(
     """The range of z that the variable's own bounds ask for, where they are narrower than those it was written with."""
     if variable.fixed or variable.is_continuous() == integer:
         what = "is fixed" if variable.fixed else "has another domain than it was written with"
-        raise ModelError(f"{variable.name} {what}, but tightening writes the layers of {block.name} anew; undo that first")
+        raise ModelError(
+            f"{variable.name} {what}, but tightening writes the layers of {block.name} anew; undo that first"
+        )
     asked_low = -np.inf if variable.lb is None or variable.lb <= low else float(variable.lb)
     asked_high = np.inf if variable.ub is None or variable.ub >= high else float(variable.ub)
     if asked_low == -np.inf and asked_high == np.inf:
         return asked_low, asked_high
     if max(asked_low, low) > min(asked_high, high):
-        raise InfeasibleError(f"{variable.name} has the bounds [{variable.lb}, {variable.ub}], but lies in [{low}, {high}]")
+        raise InfeasibleError(
+            f"{variable.name} has the bounds [{variable.lb}, {variable.ub}], but lies in [{low}, {high}]"
+        )
     if group == "z":
         return asked_low, asked_high
     if group == "h":
@@ -241,20 +244,21 @@ class _Reader:
     ) -> Surroundings:
         lower, upper, integer = _ranges(self.variables)
         for block, columns in zip(blocks, outputs, strict=True):
-            for j, (column, variable) in enumerate(zip(columns.tolist(), block.outputs.values(), strict=True)):
-                # Outputs that the block has made carry the network's own bounds, which say nothing about the model.
-                if block._request.outputs[0] is None and variable.bounds == block._output_ends[j]:
-                    lower[column], upper[column] = -np.inf, np.inf
+            if block._request.outputs[0] is not None:
+                continue
+            for column, variable, ends in zip(
+                columns.tolist(), block.outputs.values(), block._output_ends, strict=True
+            ):  # what a block has written there itself says nothing about the model
+                lower[column] = -np.inf if variable.lb == ends[0] else lower[column]
+                upper[column] = np.inf if variable.ub == ends[1] else upper[column]
         n, counts = len(self.variables), [columns.size for columns, _ in self.rows]
         indices = np.concatenate([np.empty(0, dtype=np.int64), *(columns for columns, _ in self.rows)])
         data = np.concatenate([np.empty(0), *(values for _, values in self.rows)])
         A = sparse.csr_array((data, indices, np.cumsum([0, *counts])), shape=(len(counts), n))
         A.eliminate_zeros()
         row_lower, row_upper = np.array(self.ends, dtype=np.float64).reshape(-1, 2).T
-        left_out = self.left_out
-        return Surroundings(
-            *(blocks, A, row_lower, row_upper, lower, upper, integer, inputs, outputs, limits, left_out)
-        )
+        ends = (row_lower, row_upper, lower, upper)
+        return Surroundings(blocks, self.variables, A, *ends, integer, inputs, outputs, limits, self.left_out)
 
 
 @contextmanager

@@ -73,12 +73,12 @@ class NumpyBackend:
 
 
 class TorchLinear:
-    """Products with a dense tensor, or with a sparse one and its transpose, both by rows."""
+    """Products with a dense tensor, or with a sparse one and its transpose."""
 
     def __init__(self, weight: Weight, backend: TorchBackend) -> None:
         self.sparse = sparse.issparse(weight)
         if self.sparse:
-            self.weight, self.transposed = backend.csr(weight), backend.csr(sparse.csr_array(weight.T))
+            self.weight, self.transposed = backend.sparse(weight), backend.sparse(weight.T)
         else:
             self.weight = backend.array(weight)
 
@@ -113,9 +113,11 @@ class TorchBackend:
     def numpy(self, array: Array) -> Any:
         return array.cpu().numpy()
 
-    def csr(self, weight: Weight) -> Array:
-        parts = (weight.indptr.astype(np.int64), weight.indices.astype(np.int64), weight.data)
-        return self.xp.sparse_csr_tensor(*map(self.array, parts), size=weight.shape, check_invariants=False)
+    def sparse(self, weight: Weight) -> Array:
+        entries = weight.tocoo()
+        at = self.array(np.stack(entries.coords).astype(np.int64))
+        values = self.array(entries.data)
+        return self.xp.sparse_coo_tensor(at, values, size=entries.shape, check_invariants=False).coalesce()
 
     def linear(self, weight: Weight) -> Linear:
         return TorchLinear(weight, self)

@@ -151,6 +151,31 @@ def contract(matrix: Any, lower: Floats, upper: Floats, p: Floats, q: Floats) ->
     return new_p, new_q
 
 
+@np.errstate(over="ignore", invalid="ignore", under="ignore")
+def activity(matrix: Any, p: Floats, q: Floats) -> tuple[Floats, Floats]:
+    """The range of every row of A x over p <= x <= q, rounded outward; infinite where that of a column in it is.
+
+    `matrix` (m, n) CSR without stored zeros, `p` and `q` (n,).
+
+    >>> activity(sparse.csr_array([[1.0, 0.0], [2.0, -1.0]]), np.zeros(2), np.array([1.0, np.inf]))
+    (array([ 0., -inf]), array([1., 2.]))
+    """
+    i = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    a, j = matrix.data, matrix.indices
+    rising = a > 0.0
+    least = _least_sum(_Terms.of(i, a, np.where(rising, p[j], q[j])), matrix.shape[0])
+    return least, -_least_sum(_Terms.of(i, -a, np.where(rising, q[j], p[j])), matrix.shape[0])
+
+
+def _least_sum(terms: _Terms, m: int) -> Floats:
+    total, size, count, small = (
+        np.bincount(terms.i, weights=w, minlength=m).astype(np.float64)
+        for w in (terms.value, np.abs(terms.value), np.ones(terms.i.size), terms.small)
+    )
+    several = np.where(count > 1.0, gamma(count), np.where(total == 0.0, 0.0, gamma(1.0)))
+    return round_down(total, several * size + TINY * small)
+
+
 class _Terms(NamedTuple):
     """Products of a matrix's nonzeros and ends of the columns, by row `i`; `small` ones may have underflowed."""
 
@@ -168,7 +193,7 @@ def _ceiling(least: _Terms, upper: Floats) -> Floats:
     """What upper bounds on the rows' sums leave for each term at most, when every other one takes its least value."""
 
     def by_row(weights: Any) -> Floats:
-        return np.bincount(least.i, weights=weights, minlength=upper.size)[least.i]
+        return np.bincount(least.i, weights=weights, minlength=upper.size).astype(np.float64)[least.i]
 
     finite = np.isfinite(least.value)
     terms = np.where(finite, least.value, 0.0)
@@ -176,13 +201,17 @@ def _ceiling(least: _Terms, upper: Floats) -> Floats:
     known = (infinite == 0.0) | ((infinite == 1.0) & ~finite)
     side = upper[least.i]
     value = np.where(known, side - (by_row(terms) - terms), np.inf)
-    return round_up(value, gamma(count + 3.0) * (by_row(np.abs(terms)) + np.abs(side)) + TINY * by_row(least.small))
+    error = gamma(count + 3.0) * (by_row(np.abs(terms)) + np.abs(side)) + TINY * by_row(least.small)
+    alone = count == 1.0  # nothing to subtract, nothing to round
+    return round_up(np.where(alone, side, value), np.where(alone, 0.0, error))
 
 
 def _quotient(value: Floats, a: Floats) -> Floats:
-    """value / a, rounded down; zero stays zero."""
-    quotient = np.where(np.isfinite(value), np.nextafter(value / a, -np.inf), np.copysign(np.inf, value * np.sign(a)))
-    return np.where(value == 0.0, 0.0, quotient)
+    """value / a, rounded down; exact where value is 0, or a is a power of two and the quotient far from underflow."""
+    quotient = value / a
+    exact = (value == 0.0) | ((np.abs(np.frexp(a)[0]) == 0.5) & (np.abs(quotient) > NO_UNDERFLOW))
+    finite = np.where(exact, quotient, np.nextafter(quotient, -np.inf))
+    return np.where(np.isfinite(value), finite, np.copysign(np.inf, value * np.sign(a)))
 
 
 def check_not_empty(lower: Floats, upper: Floats, what: str) -> None:

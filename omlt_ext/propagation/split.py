@@ -83,24 +83,25 @@ def split_rows(
 
 
 class Forest:
-    """One tree for each target row. Leaf i of row r stands in row r + i m of the multipliers, i < `size`."""
+    """One tree for each of m target rows. Leaf i of row r stands in row r + i m of the multipliers, i < `count[r]`."""
 
     def __init__(
         self, head: Head, C: sparse.csr_array, leaves: int, steps: int, stop: tuple[Array, Array] | None
     ) -> None:
-        self.head, self.C, self.leaves, self.stop, self.size = head, C, leaves, stop, 1
+        self.head, self.C, self.leaves, self.stop = head, C, leaves, stop
         self.xp = head.backend.xp
         self.problem: Lagrangian = head.problem(C)
         value, root = ascend(self.problem, self.problem.start(), head.pace(steps), *(stop or (None, None)))
         betas, signs = ([0.0 * alpha for alpha in root.alphas] for _ in range(2))
         self.found = Multipliers(root.alphas, betas, signs, root.mu)
-        self.values = value[:, None]  # (m, size)
+        self.values = value[:, None]  # (m, room for leaves); infinite where there is none yet
         self.m = int(value.shape[0])
-        self.open = self.rows = head.backend.array(np.arange(self.m))
+        self.open = head.backend.array(np.arange(self.m))
+        self.count = 0 * self.open + 1
 
     def grows(self) -> bool:
         """Whether there is a row that may have another leaf and is not decided."""
-        if self.size >= self.leaves or self.head.unstable == 0:
+        if int(self.count.max()) >= self.leaves or self.head.unstable == 0:
             return False
         if self.stop is not None:
             enough, pairs = self.stop
@@ -114,8 +115,7 @@ class Forest:
         worst = self.values[rows].argmin(1)
         at = rows + worst * self.m
         parents = self.found.take(at)
-        problem = self.problem.take(rows)
-        chosen = xp.concatenate(problem.gaps(parents), 1).argmax(1)
+        chosen = xp.concatenate(self.problem.take(rows).gaps(parents), 1).argmax(1)
         children = parents.map(lambda part: xp.concatenate([part, part]))
         count = int(rows.shape[0])
         first = 0
@@ -125,22 +125,28 @@ class Forest:
             sign[here + count, chosen[here] - first] = -1.0
             first += sign.shape[1]
         value, best = ascend(self.problem.take(xp.concatenate([rows, rows])), children, CHILD)
-        known = self.values[rows, worst]
-        self._append()
+        known, new = self.values[rows, worst], self.count[rows]
+        self._make_room()
         self.values[rows, worst] = xp.maximum(value[:count], known)
-        self.values[rows, self.values.shape[1] - 1] = xp.maximum(value[count:], known)
+        self.values[rows, new] = xp.maximum(value[count:], known)
         for part, found in zip(self.found.parts(), best.parts(), strict=True):
             part[at] = found[:count]
-            part[rows + (self.size - 1) * self.m] = found[count:]
+            part[rows + new * self.m] = found[count:]
+        self.count[rows] = new + 1
 
-    def _append(self) -> None:
-        """Room for one more leaf of every row; rows that are not open keep a copy of their first leaf there."""
-        xp = self.xp
-        self.values = xp.concatenate([self.values, 0.0 * self.values[:, :1] + np.inf], 1)
-        self.found = self.found.map(lambda part: xp.concatenate([part, part[: self.m]]))
-        self.size += 1
+    def _make_room(self) -> None:
+        """Twice the room where it is full."""
+        xp, room = self.xp, self.values.shape[1]
+        if int(self.count.max()) == room:
+            more = min(room, self.leaves - room)
+            self.values = xp.concatenate([self.values, 0.0 * self.values[:, :more] + np.inf], 1)
+            self.found = self.found.map(lambda part: xp.concatenate([part, part[: more * self.m]]))
 
     def evaluate(self, chunk_bytes: int) -> Floats:
         """The least of each row's leaves in double precision, rounded outward."""
-        C = sparse.csr_array(sparse.vstack([self.C] * self.size))
-        return self.head.evaluate(C, self.found, chunk_bytes).reshape(self.size, self.m).min(axis=0)
+        count = self.head.backend.numpy(self.count)
+        leaf, row = np.nonzero(np.arange(self.values.shape[1])[:, None] < count)
+        found = self.found.take(self.head.backend.array(row + leaf * self.m))
+        least = np.full(self.m, np.inf)
+        np.minimum.at(least, row, self.head.evaluate(self.C[row], found, chunk_bytes))
+        return least

@@ -179,7 +179,8 @@ class HighsSolver:
 
         At a minimum: what the objective grows by for each unit that the row's active side is raised.
         """
-        return np.array(self._highs.getSolution().row_dual, dtype=np.float64) / self._row_scaling
+        multipliers = np.array(self._highs.getSolution().row_dual, dtype=np.float64)
+        return multipliers / self._row_scaling if multipliers.size else np.zeros_like(self._row_scaling)
 
     @contextmanager
     def _watched(self, watch: Watch | None, stop: threading.Event) -> Iterator[None]:

@@ -1,6 +1,6 @@
 """Safe bounds: what row multipliers of any quality prove about a linear objective, in spite of rounding.
 
-Symbols: c objective, y multipliers of the rows row_lower <= A x <= row_upper, columns lower <= x <= upper, r = c - A' y.
+Symbols: c objective, y multipliers of the rows row_lower <= A x <= row_upper, lower <= x <= upper, r = c - A' y.
 
     c x = r x + y (A x) >= sum_j min over lower_j <= x_j <= upper_j of r_j x_j
                            + sum_i y_i (row_lower_i where y_i > 0, row_upper_i where y_i < 0)
@@ -32,8 +32,8 @@ def safe_lower(model: MatrixModel, objectives: ArrayLike, multipliers: ArrayLike
     """Lower bounds (m,) of each objective over the model without integrality, from any multipliers of its rows.
 
     `objectives` (m, columns), `multipliers` (m, rows); the model's own objective plays no part. A multiplier that asks
-    for a side that is infinite, or that is not finite itself, counts as 0. A column without the bound that the sign of
-    r_j asks for gives -inf: there r_j would have to be known to be exactly 0.
+    for a side that is infinite, or that is not finite itself, counts as 0. A column without the end that the sign of
+    r_j asks for gives -inf, unless r_j is 0 without any rounding: no multiplier meets it, and no cost.
 
     >>> from omlt_ext.milp import MatrixModel
     >>> model = MatrixModel(c=np.zeros(2), offset=0.0, maximize=False, A=sparse.csr_array([[1.0, 1.0]]),
@@ -47,15 +47,16 @@ def safe_lower(model: MatrixModel, objectives: ArrayLike, multipliers: ArrayLike
     Y = np.where(np.isfinite(side) & np.isfinite(Y), Y, 0.0)
     side = np.where(Y == 0.0, 0.0, side)
     A = sparse.csr_array(model.A)
-    size = gamma(nonzeros(A, axis=0) + 1.0) * (np.abs(C) + _times(np.abs(Y), abs(A)))
-    size += np.where(size > 0.0, TINY * (nonzeros(A, axis=0) + 1.0), 0.0)
+    count = nonzeros(A, axis=0).astype(np.float64) + 1.0
+    size = gamma(count) * (np.abs(C) + _times(np.abs(Y), abs(A)))
+    size += np.where(size > 0.0, TINY * count, 0.0)
     r = C - _times(Y, A)
     ends = (round_down(r, size), round_up(r, size))
     least = np.minimum.reduce([_product(e, x) for e in ends for x in (model.lower, model.upper)])
     rows = _product(Y, side)
-    terms = [np.count_nonzero(part, axis=1) for part in (least, rows, ends[1] > ends[0])]
+    terms = np.count_nonzero(np.concatenate([least, rows, ends[1] - ends[0]], axis=1), axis=1).astype(np.float64)
     reach = np.abs(least).sum(axis=1) + np.abs(rows).sum(axis=1)
-    return round_down(least.sum(axis=1) + rows.sum(axis=1), gamma(sum(terms) + 2.0) * reach)
+    return round_down(least.sum(axis=1) + rows.sum(axis=1), gamma(terms + 2.0) * reach)
 
 
 def _times(Y: Floats, A: sparse.csr_array) -> Floats:

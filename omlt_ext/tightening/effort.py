@@ -30,12 +30,12 @@ class Effort:
     * `steps` of dual ascent (at least 0). `leaves`: into how many parts the split rung divides the box for each bound,
       at least 1; with 1 the rung is left out.
     * `neurons`: "all"; "unstable": only ReLUs whose sign is open (and the last layer); or k: only the k widest of each
-      layer. `layers`: only these layers, counted from 0. Both apply from the rung "dual" on: what is below costs
-      nothing to speak of. `stop_at_sign`: leave a ReLU alone as soon as its sign is decided.
+      layer. `layers`: only these layers, counted from 0. Both are for the last rung; those below work on all neurons.
+      `stop_at_sign`: leave a ReLU alone as soon as its sign is decided, be its bounds wide.
     * `seconds` for the whole run and `seconds_per_solve` for each LP or MILP; None: no limit.
     * `gap`: a MILP ends when its bound lies within gap times the neuron's width of the best point found.
     * `chunk_rows`: neurons that one task works on; None: what suits the rung. A task is what an executor's worker
-      gets, and each LP task starts one model. Results depend on it to rounding, on the workers not at all.
+      gets, and each LP or MILP task starts one model. Results depend on it a little, on the workers not at all.
     * `formulation` of the MILPs, `solver` of LPs and MILPs ("highs", "gurobi"), `backend` of the dual ascent
       ("numpy", "torch") and, for torch, its `device`.
 
@@ -67,33 +67,46 @@ class Effort:
         if rung not in LADDER:
             names = ", ".join(map(repr, (*LADDER, *ALIASES)))
             raise BoundsError(f"unknown effort {self.rung!r}; choose one of {names}, or an Effort")
-        object.__setattr__(self, "rung", rung)
-        self._check_whole("steps", 0)
-        self._check_whole("leaves", 1)
+        values: dict[str, Any] = {"rung": rung}
+        values |= {name: self._whole(name, least) for name, least in (("steps", 0), ("leaves", 1))}
         if self.chunk_rows is not None:
-            self._check_whole("chunk_rows", 1)
-        if isinstance(self.neurons, str | bool):
-            if self.neurons not in ("all", "unstable"):
-                raise OptionError(f"neurons is {self.neurons!r}; it must be 'all', 'unstable' or a number of neurons")
-        else:
-            self._check_whole("neurons", 1)
+            values["chunk_rows"] = self._whole("chunk_rows", 1)
+        if not isinstance(self.neurons, str):
+            values["neurons"] = self._whole("neurons", 1)
+        elif self.neurons not in ("all", "unstable"):
+            raise OptionError(f"neurons is {self.neurons!r}; it must be 'all', 'unstable' or a number of neurons")
         if self.layers is not None:
             layers = tuple(self.layers) if isinstance(self.layers, Iterable) else (self.layers,)
             if not all(isinstance(k, Integral) and k >= 0 for k in layers):
                 raise OptionError(f"layers is {self.layers!r}; it must be numbers of layers, counted from 0")
-            object.__setattr__(self, "layers", tuple(int(k) for k in layers))
-        for name in ("seconds", "seconds_per_solve", "gap"):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, Real) and value >= 0.0):
-                raise OptionError(f"{name} is {value!r}; it must be a number of at least 0")
+            values["layers"] = tuple(int(k) for k in layers)
+        if not isinstance(self.stop_at_sign, bool | np.bool_):
+            raise OptionError(f"stop_at_sign is {self.stop_at_sign!r}; it must be True or False")
+        values["stop_at_sign"] = bool(self.stop_at_sign)
+        values |= {name: self._limit(name) for name in ("seconds", "seconds_per_solve")}
+        values["gap"] = self._number("gap")
         for name, known in (("solver", SOLVERS), ("backend", BACKENDS)):
             if getattr(self, name) not in known:
                 raise OptionError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(map(repr, known))}")
+        for name, value in values.items():  # plain numbers of Python: efforts are compared, and written into files
+            object.__setattr__(self, name, value)
 
-    def _check_whole(self, name: str, least: int) -> None:
+    def _whole(self, name: str, least: int) -> int:
         value: Any = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
             raise OptionError(f"{name} is {value!r}; it must be a whole number of at least {least}")
+        return int(value)
+
+    def _number(self, name: str) -> float:
+        value: Any = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, Real) or not float(value) >= 0.0:
+            raise OptionError(f"{name} is {value!r}; it must be a number of at least 0")
+        return float(value)
+
+    def _limit(self, name: str) -> float | None:
+        """Seconds, None also for an infinite limit."""
+        limit = None if getattr(self, name) is None else self._number(name)
+        return None if limit == np.inf else limit
 
     @classmethod
     def of(cls, effort: str | Effort) -> Effort:
@@ -108,19 +121,22 @@ class Effort:
 
     def within(self, seconds: float | None) -> Effort:
         """The same effort, ended after `seconds` at the latest."""
-        limits = [limit for limit in (self.seconds, seconds) if limit is not None]
+        limits = [limit for limit in (self.seconds, replace(self, seconds=seconds).seconds) if limit is not None]
         return replace(self, seconds=min(limits, default=None))
 
-    def select(self, k: int, z: Range, relu: Bools, *, last: bool) -> Ints:
-        """The neurons of layer k that are worked on, given what is known of them."""
-        if self.layers is not None and k not in self.layers:
+    def select(self, rung: str, k: int, z: Range, relu: Bools, *, last: bool) -> Ints:
+        """The neurons of layer k that a rung works on, given what is known of them."""
+        top = rung == self.rung
+        if top and self.layers is not None and k not in self.layers:
             return np.empty(0, dtype=np.int64)
         width = z.upper - z.lower
+        open_ = relu & (z.lower < 0.0) & (z.upper > 0.0)
         chosen = width > 0.0
-        if not last and (self.stop_at_sign or self.neurons == "unstable"):
-            unstable = relu & (z.lower < 0.0) & (z.upper > 0.0)
-            chosen &= unstable if self.neurons == "unstable" else unstable | ~relu
+        if self.stop_at_sign:
+            chosen &= open_ | ~relu
+        if top and self.neurons == "unstable" and not last:
+            chosen &= open_
         at = np.flatnonzero(chosen)
-        if isinstance(self.neurons, int) and at.size > self.neurons:
+        if top and isinstance(self.neurons, int) and at.size > self.neurons:
             at = np.sort(at[np.argsort(-width[at], kind="stable")[: self.neurons]])
         return at

@@ -1,14 +1,18 @@
-"""The effort ladder: each rung starts from the one before and gives bounds that are at least as tight."""
+"""The effort ladder: each rung starts from the one before and gives bounds that are at least as tight.
+
+Interval arithmetic and CROWN come first, for the whole network. Then, for each rung above and for each layer in turn:
+the interval from the layer before, what the rung's tasks find here or on an executor's workers, and the run's file.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable
 from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,16 +22,16 @@ from tqdm.auto import tqdm
 from ..bounds import Bounds
 from ..domain import Box, Floats, Polytope, as_domain
 from ..encoding import Ints
-from ..errors import NetworkError, OptionError
+from ..errors import InfeasibleError, NetworkError, OptionError
 from ..network import Network
+from ..plugins import formulation
 from ..propagation import crown, interval
-from ..propagation.crown import layer_by_layer
 from ..propagation.dual import head
-from ..propagation.interval import Range, collect, given
+from ..propagation.interval import Range, activation_range, affine_range, check_given, checked, collect, given
 from .effort import Effort
 from .parallel import ExecutorGone, outcomes
 from .rungs import CHUNK_ROWS, RUNGS
-from .sidecar import Sidecar
+from .sidecar import Saved, Sidecar
 from .task import Outcome, Task
 
 logger = logging.getLogger("omlt_ext")
@@ -56,15 +60,16 @@ def tighten_bounds(
     arithmetic for the float64 weights; those of MILPs are the solver's dual bounds, widened by its tolerance.
 
     `bounds`, known already on the domain or on a larger one, are met layer by layer and make later layers tighter.
-    `time_limit` in seconds: interval and CROWN always run, of the rest what there is time for. Ctrl-C ends the run as
-    well; both return the best bounds so far, whose `notes` say so. `executor`, any of `concurrent.futures`, shares out
-    the tasks of each layer; the bounds are the same whatever its workers, and tasks lost with a worker leave their
-    neurons at the bounds before, which `notes` say. `resume` names a file: the run writes it after each layer, and goes
-    on from it if it is there. `progress` draws a bar on standard error.
+    `time_limit` in seconds: interval and CROWN always run, of the rest what there is time for. Ctrl-C ends the rungs
+    above CROWN as well; both return the best bounds so far, whose `notes` say so. `executor`, any of
+    `concurrent.futures`, shares out the tasks of each layer; the bounds are the same whatever its workers, and tasks
+    lost with a worker leave their neurons at the bounds before, which `notes` say. `resume` names a file: the run
+    writes it after each layer, and goes on from it if it is there. `progress` draws a bar on standard error.
 
     Raises `BoundsError` for an unknown effort, for bounds that overflow and for given bounds that do not hold on the
-    domain, `ShapeError` for a domain of the wrong size, `NetworkError` for anything but a `Network`, `OptionError` for
-    other arguments.
+    domain, `InfeasibleError` for a polytope that is seen to be empty, `ShapeError` for a domain of the wrong size,
+    `NetworkError` for anything but a `Network`, `FormulationError` and `OptionError` for other arguments, `ReadError`
+    for a damaged file to resume.
 
     >>> from omlt_ext import Layer
     >>> hidden = Layer([[1.0, 1.0], [1.0, -1.0]], [0.0, 0.0], relu=True)
@@ -76,133 +81,174 @@ def tighten_bounds(
     3.000000
     2.000000
     """
+    begin = time.time()
     if not isinstance(network, Network):
         raise NetworkError(f"expected a Network, not {type(network).__name__}; load_network makes one")
     chosen = Effort.of(effort).within(time_limit)
     if chosen.layers is not None and max(chosen.layers, default=0) >= len(network.layers):
         raise OptionError(f"layers {chosen.layers}: the network has the layers 0 to {len(network.layers) - 1}")
+    if "milp" in chosen.rungs:
+        formulation(chosen.formulation)  # an unknown one is refused now, not after hours of LPs
     if executor is not None and not callable(getattr(executor, "submit", None)):
         raise OptionError(f"executor is {executor!r}; it must be an executor of concurrent.futures")
-    begin = time.time()
     box, polytope = as_domain(domain, network.n_inputs)
-    sidecar = None if resume is None else Sidecar(resume, network, box, polytope)
-    climb = Climb(network, chosen, executor, sidecar, begin)
-    known = climb.recall(bounds)
-    found = interval(network, domain, known)
-    if "crown" in chosen.rungs:
+    check_given(bounds, network, box, polytope)
+    sidecar = None if resume is None else Sidecar(resume, network, box, polytope, bounds, chosen)
+    saved = None if sidecar is None else sidecar.read()
+    done = None if saved is None else saved.position
+    climb = Climb(network, chosen, _start(network, domain, chosen, bounds, saved), executor)
+    climb.points = climb.points if saved is None else saved.points
+    climb.deadline = None if chosen.seconds is None else begin + chosen.seconds
+    try:
+        with climb.bar(progress):
+            for position, rung in enumerate(chosen.rungs):
+                for k in range(len(network.layers) if rung in RUNGS else 0):
+                    if done is not None and (position, k) <= done:
+                        climb.skip(k)
+                        continue
+                    climb.improve(rung, k)
+                    if sidecar is not None:
+                        sidecar.write(climb.bounds, (position, k), climb.points)
+    except Stopped:
+        climb.note(f"stopped at the time limit {climb.where}; the bounds are valid, not as tight as asked")
+    except KeyboardInterrupt:
+        climb.note(f"stopped by Ctrl-C {climb.where}; the bounds are valid, not as tight as asked")
+    return climb.bounds
+
+
+def _start(
+    network: Network,
+    domain: Box | Polytope | Iterable[ArrayLike],
+    effort: Effort,
+    bounds: Bounds | None,
+    saved: Saved | None,
+) -> Bounds:
+    """Where the climb starts: at CROWN's bounds, or where the same run was when its file was written."""
+    if saved is not None and saved.position is not None:
+        return saved.bounds
+    if saved is not None:
+        known = replace(saved.bounds, notes=())
+        bounds = known if bounds is None else known.intersect(bounds)
+    begin = time.perf_counter()
+    found = interval(network, domain, bounds)
+    if "crown" in effort.rungs:
         found = crown(network, domain, found)
-    with climb.bar(progress):
-        for position, rung in enumerate(chosen.rungs):
-            if rung in RUNGS and climb.stopped is None:
-                found = layer_by_layer(network, found, partial(climb.improve, found, position))
-                climb.remember(found, (position, len(network.layers) - 1))
-    return replace(found, notes=tuple(climb.notes))
+    each = (time.perf_counter() - begin) / sum(layer.n_out for layer in network.layers)
+    return replace(found, seconds=tuple(spent + each for spent in found.seconds))
+
+
+class Stopped(Exception):
+    """The time is up."""
 
 
 class Climb:
-    """One run up the ladder: its tasks, its clock, its file, and what happened on the way."""
+    """One run up the ladder: `ranges` hold what is known of each layer, valid at any time."""
 
-    def __init__(
-        self, network: Network, effort: Effort, executor: Executor | None, sidecar: Sidecar | None, begin: float
-    ) -> None:
-        self.network, self.effort, self.executor, self.sidecar = network, effort, executor, sidecar
-        self.deadline = None if effort.seconds is None else begin + effort.seconds
+    def __init__(self, network: Network, effort: Effort, start: Bounds, executor: Executor | None) -> None:
+        self.network, self.effort, self.start, self.executor = network, effort, start, executor
+        self.ranges = [given(start, k) for k in range(len(network.layers))]
         self.points: Floats = np.empty((0, network.n_inputs))
-        self.done = (-1, -1)  # (position of the rung, layer) finished last
-        self.stopped: str | None = None
-        self.notes: list[str] = []
+        self.deadline: float | None = None
+        self.notes = list(start.notes)
+        self.where = "before the first layer"
         self._bar: tqdm[Any] = tqdm(disable=True)
 
-    def recall(self, bounds: Bounds | None) -> Bounds | None:
-        """The given bounds and those of the run's file, if there is one."""
-        if self.sidecar is None:
-            return bounds
-        saved, self.done, points = self.sidecar.read(self.effort)
-        if saved is None:
-            return bounds
-        self.points = self.points if points is None else points
-        return saved if bounds is None else saved.intersect(bounds)
-
-    def remember(self, bounds: Bounds, position: tuple[int, int]) -> None:
-        """Write the file, unless the run was stopped in this layer."""
-        if self.sidecar is not None and self.stopped is None and position > self.done:
-            self.done = position
-            self.sidecar.write(bounds, self.effort, position, self.points)
+    @property
+    def bounds(self) -> Bounds:
+        """All that is known now."""
+        found = collect(self.ranges, self.network, self.start.box, self.start.polytope)
+        return replace(found, notes=tuple(self.notes))
 
     def bar(self, progress: bool) -> tqdm[Any]:
-        """A bar of neurons, each counted once a rung."""
+        """A bar of bounds, two for each neuron on each rung."""
         neurons = sum(layer.n_out for layer in self.network.layers)
         rungs = sum(rung in RUNGS for rung in self.effort.rungs)
-        self._bar = tqdm(total=rungs * neurons, disable=not progress, unit="neuron", leave=False)
+        self._bar = tqdm(total=2 * rungs * neurons, disable=not progress, unit="bound", leave=False)
         return self._bar
 
-    def improve(
-        self, start: Bounds, position: int, k: int, ranges: Sequence[Range], p: Floats, q: Floats
-    ) -> Range | None:
-        """Layer k's range by one rung, None where there is nothing to do."""
-        rung, z, layer = self.effort.rungs[position], ranges[-1], self.network.layers[k]
-        self._bar.set_postfix_str(f"{rung}, layer {k}", refresh=False)
+    def skip(self, k: int) -> None:
+        """Layer k is done already."""
+        self._bar.update(2 * self.network.layers[k].n_out)
+
+    def improve(self, rung: str, k: int) -> None:
+        """Layer k by one rung: the interval from the layer before, then the bounds that the rung's tasks find."""
+        layers, begin = self.network.layers, time.perf_counter()
+        self.where = f"in layer {k} of the rung {rung!r}"
+        self._bar.set_postfix_str(f"{rung}, layer {k}")
+        end = self._bar.n + 2 * layers[k].n_out
         if k > 0:
-            later = [given(start, i) for i in range(k, len(self.network.layers))]
-            self.remember(collect([*ranges[:-1], *later], self.network, start.box, start.polytope), (position, k - 1))
-        neurons = self.effort.select(k, z, layer.relu, last=k == len(self.network.layers) - 1)
-        affine = k == 0 and start.polytope is None  # in x: the interval is as tight as can be
-        if affine or neurons.size == 0 or self.stopped is not None or (position, k) <= self.done:
-            self._bar.update(layer.n_out)
-            return None
-        self._bar.update(layer.n_out - neurons.size)
+            self._meet(k, affine_range(layers[k], *activation_range(layers[k - 1], self.ranges[k - 1])))
+        neurons = self.effort.select(rung, k, self.ranges[k], layers[k].relu, last=k == len(layers) - 1)
+        affine = k == 0 and self.start.polytope is None  # in x over a box: the interval is as tight as can be
+        if neurons.size > 0 and not affine:
+            self._work(rung, k, neurons)
+            width = float(np.mean(self.ranges[k].upper - self.ranges[k].lower))
+            logger.info(f"{rung}, layer {k}: mean width {width:.6g} after {time.perf_counter() - begin:.2f} s")
+        self._bar.update(end - self._bar.n)
+
+    def _work(self, rung: str, k: int, neurons: Ints) -> None:
+        """The rung's tasks for some neurons of layer k, a chunk of them each."""
         size = self.effort.chunk_rows or CHUNK_ROWS[rung]
         parts = np.split(neurons, range(size, neurons.size, size))
-        return self._gather(rung, k, parts, [self._task(start, ranges, part) for part in parts])
-
-    def _task(self, start: Bounds, ranges: Sequence[Range], neurons: Ints) -> Task:
-        return Task(*head(self.network, start, ranges, neurons), self.effort, self.points, self.deadline)
-
-    def _gather(self, rung: str, k: int, parts: Sequence[Ints], tasks: Sequence[Task]) -> Range:
-        """The outcomes of all tasks as one range, infinite where nothing was found."""
-        n = self.network.layers[k].n_out
-        lower, upper, seconds = np.full(n, -np.inf), np.full(n, np.inf), np.zeros(n)
-        points = [self.points]
-        try:
-            for part, outcome in zip(parts, self._outcomes(rung, tasks), strict=True):
-                self._bar.update(part.size)
-                if isinstance(outcome, Outcome):
-                    lower[part], upper[part], seconds[part] = outcome.lower, outcome.upper, outcome.seconds
-                    points.append(outcome.points)
-                    if not outcome.finished:
-                        self._stop(rung, k, "at the time limit" if self._late() else "by Ctrl-C")
-                    if self.stopped is not None and self.executor is None:
-                        break
+        tasks = [self._task(k, part) for part in parts]
+        if self._late():
+            raise Stopped
+        finished = True
+        with closing(self._outcomes(rung, tasks)) as found:
+            for part, outcome in zip(parts, found, strict=True):
+                if isinstance(outcome, str):
+                    self._lose(part, outcome)
+                    finished = finished and not self._late()
                 else:
-                    self._lose(rung, k, part, outcome)
-                if self._late():
-                    self._stop(rung, k, "at the time limit")
-        except KeyboardInterrupt:
-            self._stop(rung, k, "by Ctrl-C")
-        self.points = np.concatenate(points)[-MOST_POINTS:]
-        return Range.by(rung, lower, upper, seconds)
+                    self._take(rung, k, part, outcome)
+                    finished = finished and outcome.finished
+                if self.executor is not None:
+                    self._bar.update(2 * part.size)
+                elif not finished:
+                    break
+        if not finished:
+            raise Stopped if self._late() else KeyboardInterrupt
 
-    def _outcomes(self, rung: str, tasks: Sequence[Task]) -> Iterator[Outcome | str]:
+    def _task(self, k: int, neurons: Ints) -> Task:
+        network, known = head(self.network, self.start, self.ranges[: k + 1], neurons)
+        return Task(network, known, self.effort, self.points, self.deadline, self._bar.update)
+
+    def _outcomes(self, rung: str, tasks: list[Task]) -> Generator[Outcome | str]:
         """By the executor, or here once it has gone."""
         try:
             yield from outcomes(RUNGS[rung], tasks, self.executor)
         except ExecutorGone as error:
             self.executor = None
-            self._note(f"the executor takes no more tasks ({error}); the rest of the run works here")
+            self.note(f"the executor takes no more tasks ({error}); the rest of the run works here")
             yield from outcomes(RUNGS[rung], tasks, None)
+
+    def _take(self, rung: str, k: int, neurons: Ints, outcome: Outcome) -> None:
+        """Meet layer k with a task's outcome."""
+        n = self.network.layers[k].n_out
+        lower, upper, seconds = np.full(n, -np.inf), np.full(n, np.inf), np.zeros(n)
+        lower[neurons], upper[neurons], seconds[neurons] = outcome.lower, outcome.upper, outcome.seconds
+        self._meet(k, Range.by(rung, lower, upper, seconds))
+        self.points = np.concatenate([self.points, outcome.points])[-MOST_POINTS:]
+
+    def _meet(self, k: int, found: Range) -> None:
+        z = self.ranges[k].meet(found)
+        crossed = np.flatnonzero(z.lower > z.upper)
+        if self.start.polytope is not None and crossed.size > 0:
+            j = int(crossed[0])
+            raise InfeasibleError(
+                f"layer {k}, neuron {j}: no value is left between {z.lower[j]} and {z.upper[j]}; the polytope holds no "
+                "point of its box, or given bounds do not hold on it"
+            )
+        self.ranges[k] = checked(z, k)
 
     def _late(self) -> bool:
         return self.deadline is not None and time.time() >= self.deadline
 
-    def _stop(self, rung: str, k: int, how: str) -> None:
-        if self.stopped is None:
-            self.stopped = how
-            self._note(f"stopped {how} in layer {k} of the rung {rung!r}; the bounds are valid, not as tight as asked")
-
-    def _lose(self, rung: str, k: int, neurons: Ints, why: str) -> None:
+    def _lose(self, neurons: Ints, why: str) -> None:
         named = ", ".join(map(str, neurons[:5])) + (f" and {neurons.size - 5} more" if neurons.size > 5 else "")
-        self._note(f"lost in layer {k} of the rung {rung!r}: neurons {named} keep the bounds they had ({why})")
+        self.note(f"lost {self.where}: neurons {named} keep the bounds they had ({why})")
 
-    def _note(self, sentence: str) -> None:
+    def note(self, sentence: str) -> None:
+        """Keep a sentence for the bounds, and log it."""
         self.notes.append(sentence)
         logger.warning(sentence)

@@ -1,15 +1,24 @@
-"""Tasks run here or by the workers of any executor: same results, and a lost worker costs its tasks only."""
+"""Tasks run here or by the workers of any executor: same results, and a lost worker costs its tasks only.
+
+BLAS adds up in another order on another number of threads. Each task therefore works on one thread, wherever it runs:
+its result is the same bit for bit, and workers that share a machine do not get in each other's way.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Executor, Future
-from typing import NamedTuple
+from concurrent.futures import Executor, Future
+from concurrent.futures import TimeoutError as NoAnswer  # in Python 3.10 not yet the built-in one
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from threadpoolctl import ThreadpoolController
 
 from .task import Outcome, Task
 
-PATIENCE = 10.0  # seconds past the deadline that a worker gets to hand in what it has
+PATIENCE = 5.0  # seconds past the deadline in which workers hand in what they have
 
 
 class ExecutorGone(Exception):
@@ -22,6 +31,33 @@ class Failure(NamedTuple):
     error: Exception
 
 
+class OneThread:
+    """BLAS on one thread while anyone is inside, also where the threads of a pool come and go."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._limiter: Any = None
+
+    @cached_property
+    def _libraries(self) -> ThreadpoolController:
+        return ThreadpoolController()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._limiter = self._libraries.limit(limits=1, user_api="blas")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limiter.restore_original_limits()
+
+
+one_thread = OneThread()
+
+
 def outcomes(
     function: Callable[[Task], Outcome], tasks: Sequence[Task], executor: Executor | None
 ) -> Iterator[Outcome | str]:
@@ -31,7 +67,9 @@ def outcomes(
     """
     if executor is None:
         for task in tasks:
-            yield function(task)
+            with one_thread:
+                outcome = function(task)
+            yield outcome
         return
     futures: list[Future[Outcome | Failure]] = []
     try:
@@ -49,18 +87,21 @@ def outcomes(
 def guarded(function: Callable[[Task], Outcome], task: Task) -> Outcome | Failure:
     """What a worker runs."""
     try:
-        return function(task)
+        with one_thread:
+            return function(task)
     except Exception as error:
         return Failure(error)
 
 
 def _result(task: Task, future: Future[Outcome | Failure]) -> Outcome | str:
-    left = None if task.deadline is None else max(0.0, task.deadline - time.time()) + PATIENCE
+    left = threading.TIMEOUT_MAX
+    if task.deadline is not None:
+        left = min(left, max(0.0, task.deadline + PATIENCE - time.time()))
     try:
         result = future.result(left)
-    except TimeoutError:
+    except NoAnswer:
         return "no answer by the time limit"
-    except (Exception, CancelledError) as error:
+    except Exception as error:  # the worker died, the pool broke, the cluster went away: its own error each time
         return _sentence(error)
     if isinstance(result, Failure):
         if isinstance(result.error, MemoryError):

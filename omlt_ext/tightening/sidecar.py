@@ -4,42 +4,70 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from ..archive import read_archive
+from ..archive import read_archive, write_archive
 from ..bounds import Bounds
 from ..domain import Box, Floats, Polytope
 from ..errors import OptionError, ReadError
 from ..network import Network
 from .effort import Effort
 
+Position = tuple[int, int]  # (position of the rung on the ladder, layer)
 
-class Sidecar:
-    """The file of one run: of a network over a domain, with an effort.
 
-    It is an ordinary file of bounds, which `Bounds.load` reads, with four entries more. A run with the same effort goes
-    on after the last layer that was finished; one with another effort starts from the bounds. Raises `OptionError`
-    where the file belongs to another network or domain, or cannot be written, `ReadError` where it is damaged.
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """What a file holds: bounds, points found (m, n_in), and the last layer finished.
+
+    `position` is None where the run had another effort or started from other bounds: this one may use what the other
+    found, but does not go on where it ended.
     """
 
-    def __init__(self, path: str | os.PathLike[str], network: Network, box: Box, polytope: Polytope | None) -> None:
-        self.path = Path(path)
-        self.problem = fingerprint(network, box, polytope)
+    bounds: Bounds
+    points: Floats
+    position: Position | None
+
+
+class Sidecar:
+    """The file of one run: of a network over a domain, from given bounds, with an effort.
+
+    It is an ordinary file of bounds, which `Bounds.load` reads, with four entries more. Raises `OptionError` where the
+    file belongs to another network or domain, or cannot be written, `ReadError` where it is damaged or holds no run.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        network: Network,
+        box: Box,
+        polytope: Polytope | None,
+        bounds: Bounds | None,
+        effort: Effort,
+    ) -> None:
+        try:
+            self.path = Path(path)
+        except TypeError:
+            raise OptionError(f"resume is {path!r}; it must be the name of a file") from None
         if self.path.is_dir() or not self.path.resolve().parent.is_dir():
             raise OptionError(f"resume={str(path)!r} is no file in an existing folder")
+        self.n_inputs = network.n_inputs
+        self.problem = _digest(_numbers_of(network, box, polytope))
+        given = [] if bounds is None else [*bounds.lower, *bounds.upper]
+        self.run = f"{replace(effort, seconds=None)!r} from {_digest(given)}"  # all that decides the result
 
-    def read(self, effort: Effort) -> tuple[Bounds | None, tuple[int, int], Floats | None]:
-        """(bounds, (position of the rung, layer) of what was finished last, points found); nothing without a file."""
+    def read(self) -> Saved | None:
+        """What the file holds, None where there is none."""
         if not self.path.exists():
-            return None, (-1, -1), None
+            return None
         bounds, file = Bounds.load(self.path), read_archive(self.path)
         try:
-            problem, dials = str(file["run_problem"]), str(file["run_effort"])
+            problem, run = str(file["run_problem"]), str(file["run"])
             rung, layer = (int(number) for number in file["run_position"])
             points = np.asarray(file["run_points"], dtype=np.float64)
         except (KeyError, ValueError, TypeError):
@@ -48,36 +76,36 @@ class Sidecar:
             raise OptionError(
                 f"{self.path} belongs to another network or domain; give another file, or delete it to start anew"
             )
-        return bounds, ((rung, layer) if dials == _dials(effort) else (-1, -1)), points
+        if points.shape[1:] != (self.n_inputs,):
+            raise ReadError(f"{self.path}: the points found have shape {points.shape}; the file is damaged")
+        return Saved(bounds, points, (rung, layer) if run == self.run else None)
 
-    def write(self, bounds: Bounds, effort: Effort, position: tuple[int, int], points: Floats) -> None:
+    def write(self, bounds: Bounds, position: Position, points: Floats) -> None:
         """Replace the file at once, so that a kill leaves either the old or the new one."""
-        run: dict[str, Any] = {"run_problem": self.problem, "run_effort": _dials(effort), "run_points": points}
-        run["run_position"] = np.array(position)
+        entries: dict[str, Any] = {"run_problem": np.array(self.problem), "run": np.array(self.run)}
+        entries |= {"run_position": np.array(position), "run_points": points}
         half = self.path.with_name(self.path.name + ".part")
         try:
-            with open(half, "wb") as file:
-                np.savez(file, allow_pickle=False, **bounds.arrays(), **run)
+            write_archive(half, bounds.arrays() | entries)
             os.replace(half, self.path)
         except OSError as error:
             raise OptionError(f"cannot write {self.path}: {error}") from None
 
 
-def fingerprint(network: Network, box: Box, polytope: Polytope | None) -> str:
-    """A digest of the weights, the kinds of the neurons and the domain."""
-    digest = hashlib.sha256()
+def _numbers_of(network: Network, box: Box, polytope: Polytope | None) -> list[Any]:
+    """The weights, the kinds of the neurons and the domain."""
     arrays: list[Any] = [box.lower, box.upper]
     arrays += [] if polytope is None else [polytope.A, polytope.b]
     for layer in network.layers:
         W = layer.weight
         arrays += [W.data, W.indices.astype(np.int64), W.indptr.astype(np.int64)] if sparse.issparse(W) else [W]
         arrays += [layer.bias, layer.relu]
+    return arrays
+
+
+def _digest(arrays: list[Any]) -> str:
+    digest = hashlib.sha256()
     for array in arrays:
         digest.update(repr(array.shape).encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def _dials(effort: Effort) -> str:
-    """What decides the result: everything but the total time."""
-    return repr(replace(effort, seconds=None))

@@ -1,0 +1,142 @@
+"""`omlt-ext bounds`: bounds of every neuron over a box, with the effort and the dials of `Effort`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from .cli_common import (
+    DONE,
+    STOPPED,
+    box_of,
+    check_file,
+    check_plot,
+    interrupts_announced,
+    load,
+    on_terminal,
+    print_json,
+    save_figure,
+)
+from .errors import OptionError
+
+if TYPE_CHECKING:
+    from .bounds import Bounds
+
+DIALS = ("steps", "leaves", "neurons", "stop_at_sign", "seconds_per_solve")
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The options of `omlt-ext bounds`."""
+    add = command.add_argument
+    add("--effort", default="dual", help="interval, crown, dual (the default), split, lp or milp")
+    add("--steps", type=int, metavar="N", help="steps of dual ascent")
+    add("--leaves", type=int, metavar="N", help="parts that the rung split divides the box into, for each bound")
+    add("--neurons", metavar="WHICH", help="on the last rung: all, unstable, or a number: the widest of each layer")
+    add("--stop-at-sign", action="store_true", default=None, help="leave a ReLU alone once its sign is decided")
+    add("--seconds-per-solve", type=float, metavar="S", help="seconds for each LP or MILP")
+    add("--time-limit", type=float, metavar="S", help="seconds in all; the best bounds so far are printed and saved")
+    add("--jobs", type=int, default=1, metavar="N", help="worker processes (default: 1, none but this one)")
+    add("--resume", metavar="FILE", help="write the run to this file after each layer; go on from it if it is there")
+    add("-o", "--output-file", metavar="OUT.npz", help="save the bounds (Bounds.load reads them)")
+    add("--plot", metavar="FILE.png", help="draw the bounds, layer by layer (needs matplotlib)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Tighten, print, save and draw; `STOPPED` where the run did less than it was asked."""
+    from .tightening import tighten_bounds
+
+    effort = _effort(options)
+    if options.output_file is not None:
+        check_file("-o", options.output_file, ["npz"])
+    if options.plot is not None:
+        check_plot(options.plot)
+    network = load(options)
+    box = box_of(options, network)
+    logging.getLogger("omlt_ext").addHandler(logging.NullHandler())  # notes are printed below
+    with interrupts_announced(), _workers(options.jobs) as executor:
+        found = tighten_bounds(
+            *(network, box, effort),
+            time_limit=options.time_limit,
+            executor=executor,
+            progress=on_terminal(),
+            resume=options.resume,
+        )
+    if options.output_file is not None:
+        try:
+            found.save(options.output_file)
+        except OSError as error:
+            raise OptionError(f"cannot write {options.output_file}: {error}") from None
+    if options.plot is not None:
+        save_figure(found.plot(), options.plot)
+    if options.json:
+        print_json(_report(options.effort, found))
+    else:
+        seconds = sum(float(part.sum()) for part in found.seconds)
+        print(f"{options.effort} bounds of {network!r}, {found.n_unstable} of {network.n_relus} ReLUs unstable")
+        print(found.summary())
+        print(f"  {seconds:.2f} s of work")
+        for note in found.notes:
+            print(f"note: {note}")
+    return STOPPED if found.notes else DONE
+
+
+def _effort(options: argparse.Namespace) -> Any:
+    from .tightening import Effort
+
+    dials = {name: getattr(options, name) for name in DIALS if getattr(options, name) is not None}
+    if dials.get("neurons", "").isdigit():
+        dials["neurons"] = int(dials["neurons"])
+    if options.jobs < 1:
+        raise OptionError(f"--jobs {options.jobs}: give the number of worker processes, at least 1")
+    return Effort(options.effort, **dials)
+
+
+@contextmanager
+def _workers(jobs: int) -> Iterator[ProcessPoolExecutor | None]:
+    """A pool of processes, None for one job. After Ctrl-C it does not wait for what they are at."""
+    if jobs == 1:
+        yield None
+        return
+    others = multiprocessing.active_children()
+    context = multiprocessing.get_context("spawn")  # a fork would inherit the locks of BLAS and HiGHS
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_die_quietly)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            if process not in others:
+                process.terminate()
+
+
+def _die_quietly() -> None:
+    """In a worker: Ctrl-C reaches every process of a terminal; this one has nothing to say about it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _report(effort: str, found: Bounds) -> dict[str, Any]:
+    """What --json prints."""
+    frame, layers = found.to_frame(), []
+    for k, table in frame.groupby("layer"):
+        states = {state: (table.state == state).sum() for state in ("linear", "active", "inactive", "unstable")}
+        columns = ("lower", "upper", "lower_method", "upper_method", "seconds")
+        width = (table.upper - table.lower).mean()
+        layers.append(
+            {"layer": k, "neurons": len(table), **states, "mean_width": width}
+            | {name: table[name].to_numpy() for name in columns}
+        )
+    return {
+        "effort": effort,
+        "box": {"lower": found.box.lower, "upper": found.box.upper},
+        "n_unstable": found.n_unstable,
+        "seconds": frame.seconds.sum(),
+        "finished": not found.notes,
+        "notes": found.notes,
+        "layers": layers,
+    }
