@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from .errors import ReadError
 
-
 CONTENTS = "contents"  # the names of all arrays: one damaged byte can hide the arrays after it
 
 

@@ -66,5 +66,9 @@ class SolverError(OmltExtError, RuntimeError):
     """A solver failed, or its answer disagrees with the network by more than the stated tolerance."""
 
 
+class LicenceError(SolverError):
+    """A commercial solver has no licence here, or none for a model of this size."""
+
+
 class OptionError(OmltExtError, ValueError):
     """An argument, a weight of an objective or a setting has a value that it cannot have."""

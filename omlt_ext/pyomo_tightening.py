@@ -42,8 +42,8 @@ class TightenBounds(Transformation):
     `concurrent.futures`; `progress` draws bars; `rounds`, how often each network is bounded at most, since what one
     gains narrows the others. An unknown keyword raises `TypeError`.
 
-    Left out, which makes bounds wider but never wrong: nonlinear constraints, disjunctions, SOS sets (the log names
-    them), and the values of fixed variables, which count with their bounds, since they may be unfixed later. Blocks
+    Left out, which makes bounds wider but never wrong: nonlinear constraints (the log names them), disjunctions, SOS
+    sets, and the values of fixed variables, which count with their bounds, since they may be unfixed later. Blocks
     inside disjuncts are left alone.
 
     The new bounds hold while the constraints and bounds around a block stand. After loosening or deactivating one, call
@@ -51,8 +51,8 @@ class TightenBounds(Transformation):
     then. After it, `report` is a table with a row for each block, and `notes` lists what a limit or a lost worker cost.
 
     Raises `ModelError` where there is no active ReLUBlock, where no point satisfies the linear constraints and the
-    networks, and where the model has constraints on what lies in a block's `layer`, which is made anew; the model is
-    then as it was.
+    networks (which is proved, or for "milp" what HiGHS says twice), and where the model has constraints on what lies in
+    a block's `layer`, which is made anew; the model is then as it was.
 
     >>> from omlt_ext import Layer, Network, ReLUBlock
     >>> network = Network([Layer([[1.0, 1.0]], [-1.5], relu=True), Layer([[1.0]], [0.0], relu=False)])

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -66,15 +67,41 @@ def test_crown_is_narrower_than_interval(tmp_path: Path) -> None:
     assert (widths["crown"] <= widths["interval"]).all()
 
 
-def test_milp_solves_every_instance_with_both_bounds(tmp_path: Path) -> None:
+def test_milp_solves_every_instance_with_all_bounds(tmp_path: Path) -> None:
     run("milp", tmp_path)
     instances = table(tmp_path, "milp.instances")
-    assert (instances["unstable crown"] <= instances["unstable interval"]).all()
-    assert not instances[["timed out interval", "timed out crown"]].to_numpy().any()
-    summary = table(tmp_path, "milp.summary").set_index("instances").loc["all"]
-    gain = np.log1p(instances["seconds interval"]) - np.log1p(instances["seconds crown"])
-    assert summary["number"] == len(instances)
-    assert summary["shifted ratio"] == pytest.approx(np.exp(gain.mean()), rel=1e-4)
+    efforts = ["interval", "crown", "dual", "split"]
+    for wide, tight in pairwise(efforts):
+        assert (instances[f"unstable {tight}"] <= instances[f"unstable {wide}"]).all()
+    assert not instances[[f"timed out {effort}" for effort in efforts]].to_numpy().any()
+    summary = table(tmp_path, "milp.summary").set_index(["instances", "bounds"]).loc["all"]
+    assert (summary["number"] == len(instances)).all()
+    for effort in efforts:
+        gain = np.log1p(instances["seconds interval"]) - np.log1p(instances[f"seconds {effort}"])
+        assert summary.loc[effort, "shifted ratio"] == pytest.approx(np.exp(gain.mean()), rel=1e-4)
+
+
+def test_the_ladder_is_measured_against_lps_and_milps(tmp_path: Path) -> None:
+    run("ladder", tmp_path)
+    dual, split = table(tmp_path, "ladder.dual"), table(tmp_path, "ladder.split")
+    assert (dual["all layers above LP %"] >= -1e-6).all()  # dual ascent cannot beat the LP over the same relaxation
+    assert (split.filter(like="below LP") > 0.0).all(axis=None)
+    strong = table(tmp_path, "ladder.milp").set_index("bounds")["mean width"]
+    assert strong.iloc[1] <= strong["LP"]
+
+
+def test_large_networks_are_bounded_in_a_process_of_their_own(tmp_path: Path) -> None:
+    run("large", tmp_path)
+    large = table(tmp_path, "large.dual").set_index("network")
+    assert set(large.index) == {"dense", "convolutional"}
+    assert (large["peak MB"] >= large["peak MB before"]).all()
+
+
+def test_no_sample_leaves_its_bounds(tmp_path: Path) -> None:
+    run("validity", tmp_path)
+    summary = table(tmp_path, "validity.summary")
+    assert (summary["neurons outside"] == 0).all()
+    assert summary["nested"].all()
 
 
 def test_changes_are_measured(tmp_path: Path) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omlt_ext import Bounds, Box, Layer, Network, tighten_bounds
+from omlt_ext import Bounds, Box, Layer, Network, Polytope, tighten_bounds
 from omlt_ext.bounds import METHODS
 from omlt_ext.errors import BoundsError, OptionError, ShapeError
 
@@ -152,6 +153,32 @@ def test_intersection_holds_on_the_common_part_of_the_boxes():
     assert repr(first.intersect(second).box) == "Box([1.], [2.])"
     with pytest.raises(BoundsError, match=r"input 0: lower bound 5\.0 lies above upper bound 2\.0"):
         first.intersect(Bounds.of(network, Box([5], [6]), [[0]], [[2]]))
+
+
+def test_intersection_holds_in_both_polytopes():
+    network, box = one_layer(1), Box([0], [2])
+    half, most = Polytope(box, [[1.0]], [1.0]), Polytope(box, [[1.0]], [1.5])
+    on_box = Bounds.of(network, box, [[0]], [[2]])
+    on_half = Bounds.of(network, box, [[0]], [[1]], polytope=half)
+    on_most = Bounds.of(network, Box([0.5], [3]), [[0.5]], [[1.5]], polytope=most)
+    assert on_most.polytope.box is on_most.box
+    assert on_box.intersect(on_box).polytope is None
+    for pair in ((on_box, on_half), (on_half, on_box), (on_half, on_half)):
+        assert pair[0].intersect(pair[1]).polytope.same(half)
+    both = on_half.intersect(on_most)
+    assert both.polytope.A.tolist() == [[1], [1]]
+    assert both.polytope.b.tolist() == [1, 1.5]
+    assert repr(both.domain.box) == repr(both.box) == "Box([0.5], [2.])"
+    assert on_box.domain is box
+
+
+def test_intersection_adds_times_and_keeps_notes():
+    network, box = one_layer(2), Box([0], [1])
+    first = replace(Bounds.of(network, box, [[0, 0]], [[1, 1]]), seconds=(np.array([1.0, 2.0]),), notes=("a", "b"))
+    second = replace(Bounds.of(network, box, [[0, 0]], [[1, 1]]), seconds=(np.array([0.5, 0.0]),), notes=("b", "c"))
+    both = first.intersect(second)
+    assert both.to_frame().seconds.tolist() == [1.5, 2]
+    assert both.notes == ("a", "b", "c")
 
 
 def test_bounds_that_cross_name_layer_and_neuron():

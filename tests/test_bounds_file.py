@@ -6,6 +6,7 @@ import io
 import pickle
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omlt_ext import Bounds, Box, Layer, Network
+from omlt_ext import Bounds, Box, Layer, Network, Polytope, tighten_bounds
 from omlt_ext.bounds import METHODS
 from omlt_ext.errors import BoundsError, ReadError
 
-SIDES = ("lower", "upper", "relu", "lower_method", "upper_method")
+SIDES = ("lower", "upper", "relu", "lower_method", "upper_method", "seconds")
 
 
 def two_layers() -> tuple[Network, Bounds]:
@@ -76,6 +77,54 @@ def test_odd_numbers_load_bit_for_bit(tmp_path):
     assert np.signbit(loaded.lower[0][0])
 
 
+def everything(tmp_path: Path) -> tuple[Path, Bounds]:
+    """Bounds over a polytope with times, notes and several methods, and their file."""
+    rng = np.random.default_rng(0)
+    network = Network(
+        [Layer(rng.normal(size=(6, 3)), np.zeros(6), True), Layer(rng.normal(size=(2, 6)), [0, 0], False)]
+    )
+    domain = Polytope(Box.full(3, -1, 1), [[1.0, 1.0, 0.1], [0.0, -1.0, 0.3]], [0.5, 0.25])
+    bounds = replace(tighten_bounds(network, domain, "split"), notes=("first — ärger", "second, " * 50))
+    bounds.save(tmp_path / "all.npz")
+    return tmp_path / "all.npz", bounds
+
+
+def test_polytope_seconds_and_notes_come_back(tmp_path):
+    path, bounds = everything(tmp_path)
+    loaded = Bounds.load(path)
+    assert same(loaded, bounds)
+    assert loaded.seconds[1].sum() > 0
+    assert loaded.notes == bounds.notes
+    assert loaded.polytope.same(bounds.polytope)
+    assert (loaded.polytope.box.lower == loaded.box.lower).all()
+    plain, without = saved(tmp_path)
+    assert Bounds.load(plain).polytope is None
+    assert Bounds.load(plain).notes == ()
+    assert not any(name.startswith("polytope") for name in without)
+
+
+def test_files_of_version_0_1_load(tmp_path):
+    """They know no times, no notes, no polytope and no list of contents."""
+    path, arrays = saved(tmp_path)
+    old = {name: array for name, array in arrays.items() if not name.startswith(("seconds", "notes", "contents"))}
+    assert len(old) == len(arrays) - 4
+    np.savez(path, **old)
+    loaded = Bounds.load(path)
+    assert same(loaded, two_layers()[1])
+    assert [part.tolist() for part in loaded.seconds] == [[0, 0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("name", ["relu_1", "seconds_0", "polytope_A", "polytope_b", "notes", "upper_1"])
+def test_an_array_that_went_missing_is_missed(tmp_path, name):
+    """Without its polytope a file would claim the whole box."""
+    path, _ = everything(tmp_path)
+    with np.load(path) as archive:
+        arrays = {other: archive[other] for other in archive.files if other != name}
+    np.savez(path, **arrays)
+    with pytest.raises(ReadError, match=f"all.npz cannot be read: it is damaged, {name} is missing"):
+        Bounds.load(path)
+
+
 @pytest.mark.parametrize("share", [0, 0.01, 0.3, 0.7, 0.99])
 def test_a_truncated_file_is_refused(tmp_path, share):
     path, _ = saved(tmp_path)
@@ -86,15 +135,17 @@ def test_a_truncated_file_is_refused(tmp_path, share):
 
 
 def test_no_flipped_byte_is_read_as_other_bounds(tmp_path):
-    path, _ = saved(tmp_path)
-    whole, good = path.read_bytes(), Bounds.load(path)
-    for at in range(0, len(whole), 7):
+    path, good = everything(tmp_path)
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 5):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
         try:
             loaded = Bounds.load(path)
         except ReadError:
             continue
         assert same(loaded, good)  # a byte that carries nothing, such as a date
+        assert loaded.notes == good.notes
+        assert loaded.polytope.same(good.polytope)
 
 
 @given(content=st.binary(max_size=200))

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import doctest
+import gzip
 import importlib.util
+import itertools
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +21,7 @@ import numpy as np
 import pytest
 
 from omlt_ext.bridge import compile_model
+from omlt_ext.errors import ReadError
 from omlt_ext.pyomo_solver import find_start
 
 pytest.importorskip("sklearn")
@@ -42,6 +52,11 @@ def blend(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.fixture
 def flip(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return load("02_minimum_image_change", monkeypatch)
+
+
+@pytest.fixture
+def ladder(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return load("03_tightening_tradeoffs", monkeypatch)
 
 
 def test_blends_are_optimal_and_keep_every_rule(
@@ -172,3 +187,216 @@ def test_the_search_starts_from_the_first_flip(flip: ModuleType) -> None:
         assert start is not None
         assert compiled.matrix.violation(start) < 1e-5
         assert compiled.matrix.value(start) <= np.abs(first - image).sum() + 1e-6
+
+
+LADDER = ("naive", "crown", "dual", "split", "lp", "strong")  # each from the one before
+TABLES = ("rungs", "networks", "factors", "layers", "depth_2", "depth_3")
+
+
+def lines_of(path: Path) -> list[dict]:  # type: ignore[type-arg]
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_tightening_tables_plots_and_records(
+    ladder: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    machine = ladder.main(["--small", "--out", str(tmp_path)])
+    printed = capsys.readouterr().out
+    records = lines_of(tmp_path / "records.jsonl")
+    assert machine["records"] == machine["of"] == len(records) == 2 * len(ladder.efforts(1.0))
+    assert all(is_png(tmp_path / f"{name}.png") for name in ("tightness", "seconds", "training"))
+    tables = {name: (tmp_path / f"{name}.csv").read_text() for name in TABLES}
+    for rung in ladder.efforts(1.0):
+        assert rung in printed
+        assert rung in tables["rungs"]
+    for network in {record["network"] for record in records}:
+        rung = {record["rung"]: record for record in records if record["network"] == network}
+        values = [record["value"] for record in rung.values()]
+        assert max(values) - min(values) < 1e-4 * max(1.0, abs(values[0]))
+        for record in rung.values():
+            assert record["status"] == "optimal"
+            assert -1e-6 <= record["bound"] - record["value"] <= 1e-4 * max(1.0, abs(record["value"])) + 1e-5
+            assert record["value"] <= record["margin_bound"]
+        for looser, tighter in itertools.pairwise(LADDER):
+            assert np.all(np.array(rung[tighter]["width"]) <= np.array(rung[looser]["width"]) + 1e-9)
+            assert rung[tighter]["margin_bound"] <= rung[looser]["margin_bound"] + 1e-9
+        assert rung["naive"]["width"][0] == rung["strong"]["width"][0] > 0.0  # exact over a box
+
+
+def test_tightening_values_are_the_networks_maxima(ladder: ModuleType) -> None:
+    """The best corner of many, and the image itself, give margins that no rung's bound lies below."""
+    images = ladder.load_digits_8x8()
+    case = ladder.Case("digits", ladder.TINY[1], 0, images.radius, 5.0, 0.5)
+    problem = ladder.Problem(case, images)
+    box = problem.box
+    corners = np.where(np.random.default_rng(0).random((4000, 64)) < 0.5, box.lower, box.upper)
+    best = problem.network(corners).max()
+    for rung in ("naive", "split", "capped"):
+        record = problem.measure(rung)
+        assert best <= record["value"] + 1e-6 <= record["margin_bound"] + 2e-6
+        assert record["label"] != record["runner_up"]
+
+
+def test_tightening_goes_on_after_a_kill(ladder: ModuleType, tmp_path: Path) -> None:
+    """Killed while it measures, and its last line torn: the next run keeps the whole lines and measures the others."""
+    journal = tmp_path / "records.jsonl"
+    command = [sys.executable, ladder.__spec__.origin, "--small", "--out", str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60.0
+        while not (journal.exists() and journal.read_bytes().count(b"\n") >= 2) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    kept = journal.read_bytes()
+    kept = kept[: kept.rfind(b"\n") + 1]
+    assert 2 <= kept.count(b"\n") < 2 * len(ladder.efforts(1.0))
+    journal.write_bytes(kept + kept[: kept.index(b"\n") // 2])
+    images, rungs = ladder.load_digits_8x8(), len(ladder.efforts(1.0))
+    cases = [ladder.Case("digits", recipe, 0, images.radius, 5.0, 0.5) for recipe in ladder.TINY]
+    for _ in range(2):  # the second time there is nothing left to do
+        ladder.measure(ladder.Journal(journal), cases, images)
+        assert journal.read_bytes().startswith(kept)
+        found = [(record["network"], record["rung"]) for record in lines_of(journal)]
+        assert len(found) == len(set(found)) == len(cases) * rungs
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_tightening_keeps_what_it_has_at_ctrl_c(ladder: ModuleType, tmp_path: Path) -> None:
+    journal = tmp_path / "records.jsonl"
+    command = [sys.executable, ladder.__spec__.origin, "--out", str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60.0
+        rungs = len(ladder.efforts(1.0))
+        while not (journal.exists() and journal.read_bytes().count(b"\n") > rungs) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        printed, errors = process.communicate(timeout=60.0)
+    assert process.returncode == 0, errors
+    assert "the same command goes on from here" in errors
+    assert "1 cases" in printed
+    assert len(lines_of(journal)) < machine_of(tmp_path)["of"]
+    assert (tmp_path / "rungs.csv").exists()
+
+
+def test_the_page_holds_the_recorded_tables(ladder: ModuleType, tmp_path: Path) -> None:
+    """`report.py` has nothing to change in the README, and every table it marks is there."""
+    report, folder = sys.modules["report"], STUDIES / "03_tightening_tradeoffs"
+    page = tmp_path / "README.md"
+    text = (folder / "README.md").read_text()
+    assert doctest.testmod(report) == (0, 2)
+    page.write_text(re.sub(r"(<!-- table: \w+ -->\n).*?(<!-- end -->)", r"\1\2", text, flags=re.DOTALL))
+    assert page.read_text().count("<!-- table") == 4
+    report.refresh(folder / "results", page)
+    assert page.read_text() == text
+    for record in report.read(folder / "results"):
+        assert record["value"] <= record["bound"] + 1e-4 * max(1.0, abs(record["bound"]))
+
+
+def machine_of(folder: Path) -> dict[str, int]:
+    return json.loads((folder / "machine.json").read_text())  # type: ignore[no-any-return]
+
+
+def test_tightening_refuses_records_that_disagree(ladder: ModuleType, tmp_path: Path) -> None:
+    images = ladder.load_digits_8x8()
+    case = ladder.Case("digits", ladder.TINY[0], 0, images.radius, 5.0, 0.5)
+    record = ladder.Problem(case, images).measure("crown")
+    for change, message in (
+        ({"bound": record["value"] - 0.01}, "lies above the bound"),
+        ({"margin_bound": record["value"] - 0.01}, "lies above the margin_bound"),
+        ({"digest": "0"}, "other weights than before"),
+    ):
+        journal = ladder.Journal(tmp_path / f"{next(iter(change))}.jsonl")
+        journal.add(case, record)
+        with pytest.raises(RuntimeError, match=message):
+            journal.add(case, record | change | {"rung": "dual"})
+        assert len(lines_of(journal.path)) == 1
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text("{}\nnot a record\n")
+    with pytest.raises(ReadError, match=r"broken\.jsonl, line 2"):
+        ladder.Journal(broken)
+
+
+def test_training_pruning_and_rounding(ladder: ModuleType) -> None:
+    networks = sys.modules["networks"]
+    images, recipe = ladder.load_digits_8x8(), networks.Recipe(depth=2, width=8)
+    weights = networks.train(recipe, images)
+    whole = networks.make_network(recipe, images)
+    assert networks.accuracy(whole, images) > 0.85
+    assert networks.accuracy(whole, images) == (whole(images.x_test).argmax(axis=1) == images.y_test).mean()
+
+    # the gradient against differences of the loss
+    x, y, l1, rng = images.x_train[:20], images.y_train[:20], 1e-2, np.random.default_rng(0)
+
+    def loss(layers: list) -> float:  # type: ignore[type-arg]
+        logits = networks.as_network(layers)(x)
+        shares = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        return float(-shares[np.arange(20), y].mean() + l1 * sum(np.abs(W).sum() for W, _ in layers))
+
+    slopes = networks.gradient(weights, x, y, l1)
+    for k in range(3):
+        step = [(1e-6 * rng.normal(size=W.shape), 1e-6 * rng.normal(size=b.shape)) for W, b in weights]
+        step = [pair if i == k else (0.0 * pair[0], 0.0 * pair[1]) for i, pair in enumerate(step)]
+        ends = [
+            loss([(W + s * dW, b + s * db) for (W, b), (dW, db) in zip(weights, step, strict=True)]) for s in (1, -1)
+        ]
+        expected = sum(float((G * d).sum()) for G, d in zip(slopes, [p for pair in step for p in pair], strict=True))
+        assert (ends[0] - ends[1]) / 2 == pytest.approx(expected, rel=1e-4)
+
+    half = networks.make_network(replace(recipe, pruned=0.5), images)
+    nonzeros = sum(layer.nnz for layer in half.layers)
+    assert nonzeros == sum(layer.weight.size for layer in whole.layers) // 2
+    for pruned, layer in zip(half.layers, whole.layers, strict=True):
+        assert np.array_equal(pruned.weight[pruned.weight != 0.0], layer.weight[pruned.weight != 0.0])
+    coarse = networks.make_network(replace(recipe, decimals=1), images)
+    for layer, fine in zip(coarse.layers, whole.layers, strict=True):
+        assert np.allclose(10.0 * layer.weight, np.round(10.0 * layer.weight), rtol=0.0, atol=1e-9)
+        assert np.abs(layer.weight - fine.weight).max() <= 0.05 + 1e-12
+    light = networks.make_network(replace(recipe, l1=1e-2), images)
+    assert sum(np.abs(layer.weight).sum() for layer in light.layers) < 0.5 * sum(
+        np.abs(layer.weight).sum() for layer in whole.layers
+    )
+
+
+def test_mnist_files(ladder: ModuleType, tmp_path: Path) -> None:
+    """Both kinds of files give the same images; damaged ones are refused by name."""
+    digits = sys.modules["images"]
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for part, count in (("train", 30), ("test", 12)):
+        arrays[f"x_{part}"] = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        arrays[f"y_{part}"] = rng.integers(0, 10, count, dtype=np.uint8)
+    np.savez(tmp_path / "mnist.npz", **arrays)
+    folder = tmp_path / "idx"
+    folder.mkdir()
+    for name, array in zip(digits.IDX_FILES, arrays.values(), strict=True):
+        data = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
+        if "t10k" in name:
+            (folder / f"{name}.gz").write_bytes(gzip.compress(data))
+        else:
+            (folder / name).write_bytes(data)
+    one, other = digits.load_mnist(tmp_path / "mnist.npz"), digits.load_mnist(folder)
+    for name, array in arrays.items():
+        assert np.array_equal(getattr(one, name), getattr(other, name))
+        scale = 255.0 if name[0] == "x" else 1.0
+        assert np.allclose(getattr(one, name) * scale, array.reshape(getattr(one, name).shape))
+
+    images = folder / digits.IDX_FILES[0]
+    whole = images.read_bytes()
+    for damaged in (whole[:-1], whole[:10], b"", b"\0\0\x0d" + whole[3:]):
+        images.write_bytes(damaged)
+        with pytest.raises(ReadError, match=digits.IDX_FILES[0]):
+            digits.load_mnist(folder)
+    images.unlink()
+    with pytest.raises(ReadError, match=digits.IDX_FILES[0]):
+        digits.load_mnist(folder)
+    for change in (
+        {"x_train": arrays["x_train"] / 255.0},
+        {"y_test": arrays["y_test"][1:]},
+        {"y_test": arrays["x_test"]},
+    ):
+        np.savez(tmp_path / "bad.npz", **(arrays | change))
+        with pytest.raises(ReadError, match=r"bad\.npz"):
+            digits.load_mnist(tmp_path / "bad.npz")
+    (tmp_path / "bad.npz").write_bytes((tmp_path / "mnist.npz").read_bytes()[:500])
+    with pytest.raises(ReadError, match=r"bad\.npz"):
+        digits.load_mnist(tmp_path / "bad.npz")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from omlt_ext import Bounds, Box, Layer, Network, load_network, tighten_bounds
+from omlt_ext import Bounds, Box, Effort, Layer, Network, load_network, tighten_bounds
 from omlt_ext.cli import main
 
 MakeNetwork = Callable[..., Network]
@@ -126,6 +126,82 @@ def test_effort_reaches_the_ladder(tmp_path: Path, capsys: pytest.CaptureFixture
         assert report["layers"][1]["upper"] == pytest.approx([upper])
 
 
+def test_the_dials_of_bounds(hard: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each option is the dial of `Effort` that has its name."""
+    cases = {
+        ("--steps", "3"): Effort("split", steps=3),
+        ("--leaves", "4"): Effort("split", leaves=4),
+        ("--neurons", "unstable"): Effort("split", neurons="unstable"),
+        ("--neurons", "5", "--leaves", "6"): Effort("split", neurons=5, leaves=6),
+        ("--stop-at-sign",): Effort("split", stop_at_sign=True),
+    }
+    network = load_network(hard)
+    for arguments, effort in cases.items():
+        report = json_of(capsys, "bounds", hard, "--box", "0", ".2", "--effort", "split", *arguments)
+        found = tighten_bounds(network, (0, 0.2), effort)
+        assert [layer["lower"] for layer in report["layers"]] == [values.tolist() for values in found.lower]
+    report = json_of(capsys, "bounds", hard, "--effort", "lp", "--leaves", "1", "--seconds-per-solve", "0")
+    assert report["finished"]
+
+
+def test_the_report_of_bounds(hard: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved = tmp_path / "saved.npz"
+    report = json_of(capsys, "bounds", hard, "--effort", "split", "--leaves", "2", "-o", str(saved))
+    found = Bounds.load(saved)
+    frame = found.to_frame()
+    assert (report["finished"], report["notes"], report["effort"]) == (True, [], "split")
+    assert report["seconds"] == pytest.approx(frame.seconds.sum())
+    assert report["seconds"] > 0
+    for k, layer in enumerate(report["layers"]):
+        table = frame[frame.layer == k]
+        assert layer["mean_width"] == pytest.approx(found.width()[k].mean())
+        assert layer["upper_method"] == table.upper_method.tolist()
+        assert layer["seconds"] == table.seconds.tolist()
+        assert layer["neurons"] == len(table)
+        assert layer["unstable"] == (table.state == "unstable").sum()
+
+
+def test_bounds_that_a_time_limit_ended(hard: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved = tmp_path / "saved.npz"
+    report = json_of(capsys, "bounds", hard, "--effort", "lp", "--time-limit", "0", "-o", str(saved), code=3)
+    assert not report["finished"]
+    assert "stopped at the time limit in layer 1 of the rung 'dual'" in report["notes"][0]
+    assert Bounds.load(saved).notes == tuple(report["notes"])
+    assert main(["bounds", hard, "--time-limit", "0"]) == 3
+    out, err = capsys.readouterr()
+    assert "note: stopped at the time limit" in out
+    assert err == ""
+
+
+def test_bounds_go_on_from_their_file(hard: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, arguments = tmp_path / "run.npz", ("--effort", "split", "--leaves", "16")
+    whole = json_of(capsys, "bounds", hard, *arguments)
+    limit = 0.05
+    while main(["bounds", hard, *arguments, "--resume", str(run), "--time-limit", str(limit)]) == 3:
+        limit *= 2.0
+    capsys.readouterr()
+    report = json_of(capsys, "bounds", hard, *arguments, "--resume", str(run), "--time-limit", "0")
+    assert limit > 0.05
+    assert [layer["upper"] for layer in report["layers"]] == [layer["upper"] for layer in whole["layers"]]
+    said = fails(capsys, "bounds", hard, "--box", "0", "1", "--resume", str(run))
+    assert "belongs to another network or domain" in said
+
+
+def test_bounds_by_worker_processes(hard: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("bounds", hard, "--effort", "lp", "--leaves", "1")
+    alone, shared = (json_of(capsys, *arguments, "--jobs", jobs) for jobs in ("1", "2"))
+    assert shared["finished"]
+    assert [layer["upper"] for layer in shared["layers"]] == [layer["upper"] for layer in alone["layers"]]
+
+
+def test_a_picture_of_bounds(one: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "bounds.png"
+    json_of(capsys, "bounds", one, "--plot", str(path))
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert "suffix" in fails(capsys, "bounds", one, "--plot", str(tmp_path / "bounds.xyz"))
+
+
 def test_box_on_the_command_line_comes_before_the_file(one: str, capsys: pytest.CaptureFixture[str]) -> None:
     report = json_of(capsys, "bounds", one, "--box", "-1e-1", "-.05")
     assert report["box"] == {"lower": [-0.1, -0.1], "upper": [-0.05, -0.05]}
@@ -228,6 +304,14 @@ def test_files_that_cannot_be_read(command: str, one: str, tmp_path: Path, capsy
         (["bounds", "--box", "0", "1", "--effort", "heroic"], "unknown effort"),
         (["bounds", "--box", "0", "1", "-o", "/nowhere/bounds.npz"], "the folder /nowhere does not exist"),
         (["bounds", "--box", "0", "1", "-o", "bounds.txt"], "-o bounds.txt: choose one of the suffixes .npz"),
+        (["bounds", "--box", "0", "1", "--steps", "-1"], "steps is -1"),
+        (["bounds", "--box", "0", "1", "--leaves", "0"], "leaves is 0"),
+        (["bounds", "--box", "0", "1", "--neurons", "most"], "neurons is 'most'"),
+        (["bounds", "--box", "0", "1", "--neurons", "0"], "neurons is 0"),
+        (["bounds", "--box", "0", "1", "--time-limit", "nan"], "seconds is nan"),
+        (["bounds", "--box", "0", "1", "--seconds-per-solve", "-1"], "seconds_per_solve is -1"),
+        (["bounds", "--box", "0", "1", "--jobs", "0"], "--jobs 0: give the number of worker processes"),
+        (["bounds", "--box", "0", "1", "--resume", "/nowhere/run"], "is no file in an existing folder"),
         (["bounds", "--box-file", "nowhere.npz"], "cannot be read"),
         (["bounds", "--box-file", "nowhere.json"], "cannot be read"),
         (["bounds", "--box-file", "box.txt"], ".npz and .json"),
@@ -273,6 +357,8 @@ def test_box_files_that_are_none(two: str, tmp_path: Path, capsys: pytest.Captur
         ["bounds", "net.onnx", "--box", "1"],
         ["bounds", "net.onnx", "--box", "a", "b"],
         ["bounds", "net.onnx", "--box", "0", "1", "--box-file", "box.npz"],
+        ["bounds", "net.onnx", "--steps", "many"],
+        ["bounds", "net.onnx", "--jobs", "1.5"],
         ["maximize", "net.onnx", "--output", "0", "--objective", "1"],
         ["maximize", "net.onnx", "--output", "first"],
         ["info", "net.onnx", "--effort", "crown"],
@@ -328,6 +414,17 @@ def test_ctrl_c_during_the_search_prints_the_best_so_far(hard: str) -> None:
     assert report["seconds"] < 20
 
 
+def test_ctrl_c_while_bounds_are_tightened(hard: str, tmp_path: Path) -> None:
+    saved = tmp_path / "saved.npz"
+    arguments = ("--effort", "split", "--leaves", "100000", "--json", "-o", str(saved))
+    command = [sys.executable, "-c", INTERRUPTS_ITSELF, "bounds", hard, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert (done.returncode, done.stderr.strip()) == (3, "omlt-ext: stopping at the best so far")
+    report = strict_json(done.stdout)
+    assert "stopped by Ctrl-C in layer" in report["notes"][0]
+    assert Bounds.load(saved).notes == tuple(report["notes"])
+
+
 def stderr_on_a_terminal(*arguments: str) -> tuple[str, str]:
     """Standard output, and what a terminal gets on standard error."""
     pty, fcntl, termios = (pytest.importorskip(name) for name in ("pty", "fcntl", "termios"))
@@ -351,6 +448,15 @@ def test_progress_on_a_terminal_only(hard: str) -> None:
     assert "/0.5 s, value " in err
     assert "maximum of the negative" in err
     assert stderr_on_a_terminal("maximize", hard, "--time-limit", "0.1", "--json")[1] == "end"
+
+
+def test_progress_of_bounds_on_a_terminal(hard: str, tmp_path: Path) -> None:
+    """Also with --json, which has standard output for itself."""
+    arguments = ("--effort", "split", "--leaves", "500", "--time-limit", "0.5", "--json")
+    out, err = stderr_on_a_terminal("bounds", hard, *arguments, "--resume", str(tmp_path / "run"))
+    assert strict_json(out)["notes"]
+    assert "/724 " in err  # 181 neurons, two bounds, two rungs
+    assert "split, layer 1" in err
 
 
 def test_ctrl_c_elsewhere(one: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

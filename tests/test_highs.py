@@ -14,7 +14,7 @@ from scipy import sparse
 
 from omlt_ext.errors import SolverError
 from omlt_ext.milp import MatrixModel
-from omlt_ext.solvers import HighsSolver
+from omlt_ext.solvers import BASIC, HighsSolver
 
 
 def knapsack(n: int = 30, seed: int = 0) -> MatrixModel:
@@ -119,7 +119,7 @@ import numpy as np
 from omlt_ext import Box, Layer, Network, tighten_bounds
 from omlt_ext.formulations import BigM
 from omlt_ext.milp import network_model
-from omlt_ext.solvers import HighsSolver
+from omlt_ext.solvers import BASIC, HighsSolver
 rng = np.random.default_rng(0)
 sizes = (30, 60, 60, 1)
 layers = [Layer(rng.normal(size=(b, a)), rng.normal(size=b), relu=b > 1) for a, b in zip(sizes, sizes[1:])]
@@ -150,3 +150,64 @@ def test_interrupt_keeps_the_best_so_far(tmp_path: Path) -> None:
     assert status == "interrupted"
     assert float(value) <= float(bound)
     assert ordered == "True"
+
+
+def test_the_time_limit_of_each_solve_is_its_own() -> None:
+    """On a living model, whatever was spent before."""
+    solver = HighsSolver(knapsack(400, seed=2), {"mip_heuristic_effort": 0.0, "mip_rel_gap": 0.0, "mip_abs_gap": 0.0})
+    for _ in range(3):
+        result = solver.solve(time_limit=0.3)
+        assert result.status == "time_limit"
+        assert 0.2 <= result.seconds < 0.55
+
+
+def test_watch_ends_the_solve_and_does_not_end_the_next_one() -> None:
+    solver = HighsSolver(knapsack(200, seed=1))
+    bounds: list[float] = []
+
+    def enough(x: object, bound: float) -> bool:
+        bounds.append(bound)
+        return bool(np.isfinite(bound))
+
+    first = solver.solve(gap=0.0, watch=enough)
+    assert first.status == "stopped"
+    assert first.bound is not None
+    again = solver.solve(gap=0.0, watch=lambda x, bound: False)
+    assert again.status == "optimal"
+    assert again.value is not None
+    assert first.bound >= again.value - 1e-6
+
+
+def test_absolute_gap() -> None:
+    result = HighsSolver(knapsack(200, seed=1)).solve(gap=0.0, absolute_gap=50.0)
+    assert result.status == "optimal"
+    assert 0.0 <= result.bound - result.value <= 50.0
+
+
+def test_multipliers_prove_the_optimum_and_a_basis_starts_the_next_solve() -> None:
+    model = knapsack().relax()
+    solver = HighsSolver(model, {"presolve": "off"})
+    result = solver.solve()
+    reduced, rows = solver.reduced_costs(), solver.row_multipliers()
+    np.testing.assert_allclose(model.c - model.A.T @ rows, reduced, atol=1e-9)
+    assert rows @ model.row_upper + np.maximum(reduced, 0.0).sum() + model.offset == pytest.approx(result.value)
+    columns, sides = solver.basis()
+    assert np.count_nonzero(columns == BASIC) + np.count_nonzero(sides == BASIC) == model.n_rows
+    fresh = HighsSolver(model, {"presolve": "off", "simplex_iteration_limit": 0})
+    fresh.start_basis(columns, sides)
+    assert fresh.solve().value == pytest.approx(result.value)
+
+
+def test_a_basis_that_cannot_be_one_is_left_out() -> None:
+    model = knapsack().relax()
+    solver = HighsSolver(model, {"presolve": "off"})
+    solver.start_basis(np.full(30, BASIC, dtype=np.int8), np.full(3, BASIC, dtype=np.int8))
+    assert solver.solve().value == pytest.approx(HighsSolver(model).solve().value)
+
+
+def test_another_model_takes_the_place() -> None:
+    small, large = knapsack(10, seed=3), knapsack(40, seed=4)
+    solver = HighsSolver(small)
+    for model in (small, large, small.relax(), large):
+        solver.replace(model)
+        assert solver.solve(gap=0.0).value == pytest.approx(HighsSolver(model).solve(gap=0.0).value)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tqdm.auto import tqdm
 
 from omlt_ext import Bounds, Box, Effort, Network, Polytope, tighten_bounds
 from omlt_ext.bounds import METHODS
@@ -127,6 +128,23 @@ def test_progress_counts_every_bound(make_network: MakeNetwork, capsys: pytest.C
         assert " 128/132 " in err  # 22 neurons, two bounds each, on three rungs; the last two neurons are at work
     tighten_bounds(network, (-1, 1), "lp")
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("rung", ["lp", "milp"])
+def test_progress_moves_inside_a_layer(make_network: MakeNetwork, monkeypatch: pytest.MonkeyPatch, rung: str) -> None:
+    """With every solve, though the layer is one task."""
+    seen = []
+
+    class Bar(tqdm):
+        def update(self, n: float | None = 1) -> bool | None:
+            seen.append(n)
+            return super().update(n)
+
+    monkeypatch.setattr("omlt_ext.tightening.ladder.tqdm", Bar)
+    network = make_network((6, 10, 10, 2), 2)
+    tighten_bounds(network, (-1, 1), Effort(rung, leaves=1, chunk_rows=100), progress=True)
+    assert sum(seen) == 2 * 22 * (2 if rung == "lp" else 3)
+    assert seen.count(1) >= 10
 
 
 def test_what_happened_is_logged(make_network: MakeNetwork, caplog: pytest.LogCaptureFixture) -> None:

@@ -16,6 +16,7 @@ from pyomo.gdp import Disjunct, Disjunction
 from omlt_ext import Bounds, Effort, Layer, Network, ReLUBlock
 from omlt_ext.encoding import Draft, LayerBounds
 from omlt_ext.errors import BoundsError, FormulationError, ModelError, OptionError
+from omlt_ext.formulations import BigM
 
 MakeNetwork = Callable[..., Network]
 EFFORTS = ("interval", "crown", "dual", "split", "lp", "milp")
@@ -619,3 +620,71 @@ def test_given_bounds_are_used(make_network: MakeNetwork) -> None:
     model.nn.rebuild(bounds=narrow)
     tighten(model, effort="interval")
     assert (model.nn.activation_bounds.upper[0] <= 0.125).all()
+
+
+def random_model(make_network: MakeNetwork, seed: int) -> pyo.ConcreteModel:
+    """Random rows on inputs and outputs that one random point satisfies, and maybe a second network."""
+    rng = np.random.default_rng(seed)
+    n, m = int(rng.integers(1, 4)), int(rng.integers(1, 3))
+    model = pyo.ConcreteModel()
+    model.x = pyo.Var(range(n), bounds=(-1, 2))
+    network = make_network((n, int(rng.integers(2, 7)), int(rng.integers(2, 6)), m), seed, relu_output=seed % 3 == 0)
+    if seed % 2:
+        model.y = pyo.Var(range(m))
+        model.nn = ReLUBlock(network, inputs=model.x, outputs=model.y)
+    else:
+        model.nn = ReLUBlock(network, inputs=model.x)
+    y, x0 = model.nn.outputs, rng.uniform(-1, 2, n)
+    y0 = network(x0)
+    model.rows = pyo.ConstraintList()
+
+    def row(a: np.ndarray, b: np.ndarray) -> None:
+        body = sum(float(a[i]) * model.x[i] for i in range(n)) + sum(float(b[j]) * y[j] for j in range(m))
+        model.rows.add(body <= float(a @ x0 + b @ y0) + 0.3 * rng.random())
+
+    for _ in range(2):
+        row(rng.normal(size=n), np.zeros(m))
+        row(rng.normal(size=n) * (seed % 5 > 1), rng.normal(size=m))
+    y[0].setub(float(y0[0]) + 0.1)
+    if seed % 4 > 1:
+        model.w = pyo.Var(bounds=(-1, 1))
+        second = make_network((m + 1, 4, 3, 1), seed + 1)
+        model.second = ReLUBlock(second, inputs=[*y.values(), model.w], input_bounds=(-100, 100))
+        model.rows.add(model.second.outputs[0] <= float(second(np.append(y0, 0.3))[0]) + 0.1)
+        model.rows.add(model.w + model.x[0] <= 0.3 + float(x0[0]))
+    c, d = rng.normal(size=n), rng.normal(size=m)
+    model.cost = pyo.Objective(
+        expr=sum(float(c[i]) * model.x[i] for i in range(n)) + sum(float(d[j]) * y[j] for j in range(m)),
+        sense=pyo.maximize if seed % 7 > 3 else pyo.minimize,
+    )
+    return model
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("effort", ["dual", "lp"])
+def test_random_models_keep_their_optimum(make_network: MakeNetwork, seed: int, effort: str) -> None:
+    model, tight = random_model(make_network, seed), random_model(make_network, seed)
+    report = tighten(tight, effort=effort).report
+    assert report["width_after"].sum() < report["width_before"].sum()
+    assert solve(tight) == pytest.approx(solve(model), rel=1e-5, abs=1e-5)
+    assert max(block.get_error() for block in blocks(tight)) < 1e-5
+
+
+def test_an_executor_that_is_gone_is_said_and_done_without(make_network: MakeNetwork) -> None:
+    model, alone = supply(make_network), supply(make_network)
+    executor = ThreadPoolExecutor(1)
+    executor.shutdown()
+    transformation = tighten(model, effort="lp", executor=executor)
+    assert any("takes no more tasks" in note for note in transformation.notes)
+    assert transformation.report.equals(tighten(alone, effort="lp").report)
+
+
+def test_rows_of_held_neurons() -> None:
+    layer = Layer([[1.0, -2.0], [1.0, 1.0], [3.0, 0.0]], [0.5, 0.0, 0.0], relu=True)
+    held = np.array([True, True, False])
+    bounds = LayerBounds([-1.0, 0.25, -1.0], [-0.5, 2.0, 2.0], [-1, -1], [1, 1], held)
+    lines = str(BigM().encode(layer, bounds)).splitlines()
+    assert lines[-5:-3] == ["range[0]: -1.5 <= x[0] - 2 x[1] <= -1", "range[1]: 0.25 <= z[1] <= 2"]
+    assert not any(line.startswith("z[0] ") for line in lines)
+    free = str(BigM().encode(layer, LayerBounds(*([-1.0, 0.25, -1.0], [-0.5, 2.0, 2.0], [-1, -1], [1, 1]))))
+    assert "range" not in free

@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from omlt_ext import Bounds, Box, Effort, Layer, Network, Polytope, tighten_bounds
+from omlt_ext.errors import OptionError
 
 MakeNetwork = Callable[..., Network]
 EFFORTS = {
@@ -75,7 +77,7 @@ def test_processes(network: Network, here: dict[str, Bounds], rung: str, process
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # Python 3.12 on; asked for here
-@pytest.mark.parametrize(("method", "workers"), [("fork", 1), ("fork", 3), ("forkserver", 2)])
+@pytest.mark.parametrize(("method", "workers"), [("fork", 1), ("fork", 3)])
 def test_other_ways_to_start_processes(network: Network, here: dict[str, Bounds], method: str, workers: int) -> None:
     if method not in get_all_start_methods():
         pytest.skip(f"no {method} on this system")
@@ -88,8 +90,6 @@ def test_other_ways_to_start_processes(network: Network, here: dict[str, Bounds]
 
 def test_polytopes_and_sparse_layers(make_network: MakeNetwork, processes: ProcessPoolExecutor) -> None:
     dense = make_network((6, 10, 3), 4)
-    from scipy import sparse
-
     first = dense.layers[0]
     thin = Layer(sparse.csr_array(np.where(first.weight > 0.5, first.weight, 0.0)), first.bias, first.relu)
     network, domain = Network([thin, dense.layers[1]]), Polytope(Box.full(6, -1, 1), [[1.0] * 6], [0.5])
@@ -132,24 +132,24 @@ class Sabotaged(Executor):
         return self.pool.submit(function, *arguments, **keywords)
 
 
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+DIE = (signal.raise_signal, signal.SIGKILL) if os.name == "posix" else ()  # what a worker cannot survive
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGKILL")
-def test_a_worker_that_is_killed(network: Network, here: dict[str, Bounds]) -> None:
+def test_a_worker_that_is_killed(network: Network) -> None:
     """A pool of processes breaks as a whole: its tasks of this layer are lost, the rest of the run works here."""
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        executor = Sabotaged(pool, 3, lambda pool: pool.submit(die))
+        executor = Sabotaged(pool, 1, lambda pool: [pool.submit(*DIE) for _ in range(2)])  # both workers, first thing
         found = tighten_bounds(network, (-1, 1), EFFORTS["split"], executor=executor)
     lost = [note for note in found.notes if note.startswith("lost in layer 1 of the rung 'dual': neurons ")]
-    assert lost, found.notes
+    assert len(lost) == 4, found.notes
     assert all(re.search(r"neurons \d+.* keep the bounds they had \(BrokenProcessPool: ", note) for note in lost)
     assert len(found.notes) == len(lost) + 1
     assert found.notes[-1].startswith("the executor takes no more tasks (BrokenProcessPool")
     assert nested(found, tighten_bounds(network, (-1, 1), "crown"))
     assert (found.to_frame().lower_method == "split").sum() > 5  # later rungs did their work
-    assert nested(here["milp"], found)
+    zs = network.pre_activations(found.box.sample(10_000, np.random.default_rng(0)))
+    assert all((z >= low).all() and (z <= up).all() for z, low, up in zip(zs, found.lower, found.upper, strict=True))
 
 
 def test_an_executor_that_is_shut_down(network: Network, here: dict[str, Bounds]) -> None:
@@ -163,12 +163,13 @@ def test_an_executor_that_is_shut_down(network: Network, here: dict[str, Bounds]
     )
 
 
+@pytest.mark.torch
 def test_errors_of_a_task_are_its_own(network: Network, processes: ProcessPoolExecutor) -> None:
     """An error that is no loss of a worker ends the run, wherever it happens, and says the same."""
     pytest.importorskip("torch")
     effort = Effort(backend="torch", device="nowhere")
     for executor in (None, processes):
-        with pytest.raises(Exception, match="torch has no device 'nowhere'"):
+        with pytest.raises(OptionError, match="torch has no device 'nowhere'"):
             tighten_bounds(network, (-1, 1), effort, executor=executor)
 
 
@@ -225,7 +226,7 @@ def test_a_dask_task_that_kills_every_worker_it_gets(network: Network, client: A
     class Deadly(Sabotaged):
         def submit(self, function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Future:
             self.count += 1
-            return self.pool.submit(die) if self.count == self.n else self.pool.submit(function, *arguments)
+            return self.pool.submit(*DIE) if self.count == self.n else self.pool.submit(function, *arguments)
 
     executor = Deadly(client.get_executor(), 2, lambda pool: None)
     found = tighten_bounds(network, (-1, 1), EFFORTS["split"], executor=executor)

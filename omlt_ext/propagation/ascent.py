@@ -32,10 +32,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import sparse
 
-from ..domain import Box, Polytope
+from ..domain import Box, Floats, Polytope
 from ..encoding import Ints
-from ..network import Network
+from ..network import Layer, Weight
 from .backend import Array, Backend, Linear
 from .crown import Relaxation
 
@@ -57,25 +58,28 @@ class Pace(NamedTuple):
 
 @dataclass
 class Multipliers:
-    """One row a target: `alphas[i]` (m, unstable of layer i), `betas[i]`, `signs[i]` likewise or none, `mu` (m, p)."""
+    """One row a target; arrays (m, unstable neurons of layer i), and `mu` (m, p) for a polytope.
+
+    `alphas[i]` are lower slopes, and at split neurons beta; `signs[i]` are 1, -1 or, where nothing is split, 0. No
+    `signs`: nothing is split anywhere.
+    """
 
     alphas: list[Array]
-    betas: list[Array]
     signs: list[Array]
     mu: Array | None = None
 
-    def parts(self) -> list[Array]:
-        return [*self.alphas, *self.betas, *self.signs, *([] if self.mu is None else [self.mu])]
+    def free(self) -> list[Array]:
+        """What the ascent moves."""
+        return [*self.alphas, *([] if self.mu is None else [self.mu])]
 
-    def free(self) -> list[tuple[Array, float]]:
-        """What the ascent moves, each with its upper end."""
-        unbounded = [*self.betas, *([] if self.mu is None else [self.mu])]
-        return [(alpha, 1.0) for alpha in self.alphas] + [(part, np.inf) for part in unbounded]
+    def parts(self) -> list[Array]:
+        """All arrays."""
+        return [*self.free(), *self.signs]
 
     def map(self, function: Callable[[Array], Array]) -> Multipliers:
         """The same multipliers with `function` applied to every array."""
-        alphas, betas, signs = ([function(part) for part in g] for g in (self.alphas, self.betas, self.signs))
-        return Multipliers(alphas, betas, signs, None if self.mu is None else function(self.mu))
+        alphas, signs = ([function(part) for part in group] for group in (self.alphas, self.signs))
+        return Multipliers(alphas, signs, None if self.mu is None else function(self.mu))
 
     def take(self, rows: Array) -> Multipliers:
         """Some rows, copied."""
@@ -84,27 +88,46 @@ class Multipliers:
 
 @dataclass(frozen=True, eq=False)
 class Slopes:
-    """One layer's relaxation in single precision: `passes` where h = z, and slopes of the unstable neurons `at`."""
+    """One layer's relaxation in single precision, ready for many passes.
+
+    Neurons stand in the order unstable (`at`), then those with h = z; those with h = 0 are left out, and so are they as
+    inputs of the next layer. Inputs of the first layer are in units of the box: x = center + radius y, -1 <= y <= 1.
+    """
 
     weight: Linear
     bias: Array
-    passes: Array
-    at: Array
+    at: Ints
+    order: Ints
     s: Array
     t: Array
 
     @classmethod
     @np.errstate(all="ignore")  # what overflows in single precision ends as multipliers that are not taken
-    def of(cls, network: Network, i: int, ease: Relaxation, backend: Backend) -> Slopes:
-        layer = network.layers[i]
-        at = np.flatnonzero(ease.magnitude > 0.0)
-        passes = np.where(ease.magnitude > 0.0, 0.0, ease.s)
-        arrays = (layer.bias, passes, at, ease.s[at], ease.t[at])
-        return cls(backend.linear(layer.weight), *map(backend.array, arrays))
+    def of(cls, layer: Layer, ease: Relaxation, before: Before, backend: Backend) -> Slopes:
+        unstable = ease.magnitude > 0.0
+        at = np.flatnonzero(unstable)
+        order = np.concatenate([at, np.flatnonzero(~unstable & (ease.s > 0.0))])
+        weight, bias = before.inputs(layer.weight[order], layer.bias[order])
+        arrays = (backend.array(part) for part in (bias, ease.s[at], ease.t[at]))
+        bias, s, t = arrays
+        return cls(backend.linear(weight), bias, at, order, s, t)
+
+
+class Before(NamedTuple):
+    """What a layer's inputs are: the neurons `order` of the layer before, or the box of the network's inputs."""
+
+    box: Box
+    order: Ints | None = None
+
+    def inputs(self, weight: Weight, bias: Floats) -> tuple[Weight, Floats]:
+        """weight h + bias in terms of these inputs."""
+        if self.order is not None:
+            return weight[:, self.order], bias
+        return _times(weight, 0.5 * self.box.width), bias + weight @ self.box.center
 
 
 class Pass(NamedTuple):
-    """A backward pass: the value (m,), coefficients of h^i at unstable neurons, and those of x."""
+    """A backward pass: the value (m,), coefficients of h^i at unstable neurons, and those of the inputs."""
 
     value: Array
     coefficients: list[Array]
@@ -112,18 +135,28 @@ class Pass(NamedTuple):
 
 
 class Lagrangian:
-    """The Lagrangian of target rows `first` x h^{k-1} + `constant`, over the relaxations of the layers before."""
+    """The Lagrangian of target rows C z^k, z^k = W h^{k-1} + b, over the relaxations of the layers before."""
 
     def __init__(
-        self, backend: Backend, slopes: Sequence[Slopes], box: Box, polytope: Polytope | None, rows: Array, c: Array
+        self,
+        backend: Backend,
+        slopes: Sequence[Slopes],
+        box: Box,
+        polytope: Polytope | None,
+        rows: Floats,
+        constant: Floats,
     ) -> None:
         self.backend, self.xp, self.slopes = backend, backend.xp, slopes
-        self.lo, self.hi = backend.array(box.lower), backend.array(box.upper)
-        self.rows, self.constant = backend.array(rows), backend.array(c)
-        self.A: Array = None if polytope is None else backend.array(polytope.A)
-        self.b: Array = None if polytope is None else backend.array(polytope.b)
-        size = np.zeros(0) if polytope is None else np.abs(polytope.A).max(axis=1, initial=0.0)
-        self.unit = backend.array(1.0 / np.where(size > 0.0, size, 1.0))
+        self.radius = 0.5 * box.width
+        rows, constant = Before(box, slopes[-1].order if slopes else None).inputs(rows, constant)
+        self.rows, self.constant = backend.array(rows), backend.array(constant)
+        self.A: Array = None
+        self.b: Array = None
+        if polytope is not None:
+            A = polytope.A * self.radius
+            size = np.abs(A).max(axis=1, initial=0.0)
+            self.A, self.b = backend.array(A), backend.array(polytope.b - polytope.A @ box.center)
+            self.unit = backend.array(1.0 / np.where(size > 0.0, size, 1.0))
 
     def take(self, rows: Array) -> Lagrangian:
         """The same for some of the target rows."""
@@ -135,73 +168,113 @@ class Lagrangian:
         """CROWN's own slopes, nothing split, mu = 0."""
         xp, column = self.xp, self.constant[:, None] * 0.0
         alphas = [column + xp.where(s > 0.5, xp.ones_like(s), xp.zeros_like(s)) for s in (y.s for y in self.slopes)]
-        return Multipliers(alphas, [], [], None if self.b is None else column + 0.0 * self.b)
+        return Multipliers(alphas, [], None if self.A is None else column + 0.0 * self.b)
 
-    def backward(self, given: Multipliers) -> Pass:
+    def relaxed(self, given: Multipliers) -> list[Relaxed]:
+        """What does not change from step to step: the upper lines and the ends of the multipliers."""
+        if not given.signs:
+            return [Relaxed(layer.s, layer.t, None) for layer in self.slopes]
+        return [Relaxed.of(layer, sign, self.xp) for layer, sign in zip(self.slopes, given.signs, strict=True)]
+
+    def backward(self, given: Multipliers, relaxed: Sequence[Relaxed] | None = None) -> Pass:
         """The value and what it was made of."""
-        xp, A, c = self.xp, self.rows, self.constant
+        xp, A, c = self.xp, self.rows + 0.0, self.constant
+        relaxed = self.relaxed(given) if relaxed is None else relaxed
         coefficients: list[Array] = []
-        for i in range(len(self.slopes) - 1, -1, -1):
-            layer, alpha = self.slopes[i], given.alphas[i]
-            mine = A[:, layer.at]
+        for layer, ease, alpha in zip(self.slopes[::-1], relaxed[::-1], given.alphas[::-1], strict=True):
+            u = alpha.shape[1]
+            mine = A[:, :u] + 0.0
             coefficients.append(mine)
-            D = A * layer.passes
-            slope = xp.where(mine > 0.0, alpha, layer.s)
             below = mine.clip(max=0.0)
-            if given.signs:
-                sign = given.signs[i]
-                unsplit = sign == 0.0
-                D[:, layer.at] = mine * xp.where(unsplit, slope, sign.clip(min=0.0)) - sign * given.betas[i]
-                below = below * unsplit
+            A[:, :u] = ease.slope(mine, alpha, xp) * mine
+            if ease.split is None:
+                c = c + (below @ ease.t + A @ layer.bias)
             else:
-                D[:, layer.at] = mine * slope
-            c = c + (below @ layer.t + D @ layer.bias)
-            A = layer.weight.back(D)
+                A[:, :u] -= ease.split.sign * alpha
+                c = c + ((below * ease.t).sum(1) + A @ layer.bias)
+            A = layer.weight.back(A)
         if given.mu is not None:
             c, A = c - given.mu @ self.b, A + given.mu @ self.A
-        value = c + (A.clip(min=0.0) @ self.lo + A.clip(max=0.0) @ self.hi)
-        return Pass(value, coefficients[::-1], A)
+        return Pass(c - abs(A).sum(1), coefficients[::-1], A)
 
-    def gradient(self, given: Multipliers, back: Pass) -> list[Array]:
+    def gradient(self, given: Multipliers, back: Pass, relaxed: Sequence[Relaxed]) -> list[Array]:
         """d value / d of everything `given.free()` lists, by the forward pass from the minimiser over the box."""
         xp = self.xp
-        x = h = xp.where(back.A >= 0.0, self.lo, self.hi)
-        by_alpha, by_beta = [], []
-        for i, (layer, alpha, mine) in enumerate(zip(self.slopes, given.alphas, back.coefficients, strict=True)):
-            z = layer.weight.forward(h) + layer.bias
-            at = z[:, layer.at]
-            up = at * mine.clip(min=0.0)
-            relaxed = xp.where(mine > 0.0, alpha * at, layer.s * at + layer.t)
-            if given.signs:
-                sign = given.signs[i]
-                unsplit = sign == 0.0
-                up = up * unsplit
-                by_beta.append(-sign * at)
-                relaxed = xp.where(unsplit, relaxed, sign.clip(min=0.0) * at)
-            by_alpha.append(up)
-            h = z * layer.passes
-            h[:, layer.at] = relaxed
-        by_mu = [] if given.mu is None else [x @ self.A.T - self.b]
-        return [*by_alpha, *by_beta, *by_mu]
+        y = h = -xp.sign(back.A)
+        found = []
+        layers = zip(self.slopes, relaxed, given.alphas, back.coefficients, strict=True)
+        for layer, ease, alpha, mine in layers:
+            h = layer.weight.forward(h)
+            h += layer.bias
+            z = h[:, : alpha.shape[1]]
+            rise = mine.clip(min=0.0)
+            if ease.split is not None:
+                rise = xp.where(ease.split.free, rise, -ease.split.sign)
+            found.append(z * rise)
+            h[:, : alpha.shape[1]] = z * ease.slope(mine, alpha, xp) + (mine <= 0.0) * ease.t
+        return found if given.mu is None else [*found, y @ self.A.T - self.b]
 
-    def units(self, given: Multipliers, back: Pass) -> list[Array | float]:
+    def units(self, given: Multipliers, back: Pass, relaxed: Sequence[Relaxed]) -> list[Array | float]:
         """The unit of each part of `given.free()`: 1 for slopes, else the largest coefficient of the row there."""
-        tops = [_largest(mine, self.xp) for mine in back.coefficients] if given.betas else []
-        return [1.0] * len(given.alphas) + tops + ([] if given.mu is None else [_largest(back.A, self.xp) * self.unit])
+        xp = self.xp
+        units: list[Array | float] = []
+        for ease, mine in zip(relaxed, back.coefficients, strict=True):
+            if ease.split is None or mine.shape[1] == 0:
+                units.append(1.0)
+            else:
+                units.append(xp.where(ease.split.free, 1.0 + 0.0 * mine, _largest(mine, xp)))
+        return units if given.mu is None else [*units, _largest(back.A, xp) * self.unit]
 
-    def gaps(self, given: Multipliers) -> list[Array]:
-        """What each unstable neuron's relaxation may cost: |min(A, 0)| t for its upper side; -1 where it is split.
+    def input_coefficients(self, back: Pass) -> Floats:
+        """The coefficients of x, as NumPy's; 0 where an input's interval is a point."""
+        A = np.asarray(self.backend.numpy(back.A), dtype=np.float64)
+        return np.divide(A, self.radius, out=np.zeros_like(A), where=self.radius > 0.0)
+
+    def gaps(self, given: Multipliers) -> tuple[list[Array], list[Array]]:
+        """What each unstable neuron's relaxation may cost, |min(A, 0)| t for its upper side, -1 if split; and its A.
 
         The lower side costs less, since its slope is optimised: it counts a thousandth, to decide where all else is 0.
         """
-        back = self.backward(given)
-        sides = (
-            (1e-3 * mine.clip(min=0.0) - mine.clip(max=0.0)) * y.t
-            for mine, y in zip(back.coefficients, self.slopes, strict=True)
+        coefficients = self.backward(given).coefficients
+        costs = []
+        for mine, layer, sign in zip(coefficients, self.slopes, given.signs, strict=True):
+            cost = (1e-3 * mine.clip(min=0.0) - mine.clip(max=0.0)) * layer.t
+            costs.append(self.xp.where(sign == 0.0, cost, cost * 0.0 - 1.0))
+        return costs, coefficients
+
+
+class Split(NamedTuple):
+    """Signs (m, u) of one layer's neurons: `free` where there is none, `active` 1 at z >= 0; `top` ends multipliers."""
+
+    sign: Array
+    free: Array
+    active: Array
+    top: Array
+
+
+class Relaxed(NamedTuple):
+    """The upper line s z + t of a layer's unstable neurons, (u,) or, where some are split, (m, u)."""
+
+    s: Array
+    t: Array
+    split: Split | None
+
+    @classmethod
+    def of(cls, layer: Slopes, sign: Array, xp: Any) -> Relaxed:
+        free, active = sign == 0.0, sign.clip(min=0.0)
+        split = Split(sign, free, active, xp.where(free, 0.0 * sign + 1.0, 0.0 * sign + np.inf))
+        return cls(xp.where(free, layer.s, active), free * layer.t, split)
+
+    def slope(self, A: Array, alpha: Array, xp: Any) -> Array:
+        """Of h in z where A is the coefficient of h."""
+        lower = alpha if self.split is None else xp.where(self.split.free, alpha, self.split.active)
+        return xp.where(A > 0.0, lower, self.s)
+
+    def take(self, rows: Array) -> Relaxed:
+        """Some rows."""
+        return (
+            self if self.split is None else Relaxed(self.s[rows], self.t[rows], Split(*(x[rows] for x in self.split)))
         )
-        return [
-            self.xp.where(sign == 0.0, cost, cost * 0.0 - 1.0) for cost, sign in zip(sides, given.signs, strict=True)
-        ]
 
 
 def ascend(
@@ -212,31 +285,26 @@ def ascend(
     A row whose value exceeds `enough` (m,) is done; with `pairs` (m,) so is the row that it names.
     """
     xp = problem.xp
-    now = start.map(lambda part: part + 0.0)
-    best = start.map(lambda part: part + 0.0)
+    now, best = (start.map(lambda part: part + 0.0) for _ in range(2))
     value = problem.constant * 0.0 - np.inf
     live = None  # rows still at work; None: all
-    moments = [(xp.zeros_like(part), xp.zeros_like(part)) for part, _ in now.free()]
-    work, units = problem, None
+    moments = [(xp.zeros_like(part), xp.zeros_like(part)) for part in now.free()]
+    work, relaxed, units = problem, problem.relaxed(now), None
     for step in range(pace.steps + 1):
-        back = work.backward(now)
-        known = value if live is None else value[live]
-        better = back.value > known
-        at = better if live is None else live[better]
-        value[at] = back.value[better]
-        for kept, part in zip(best.parts(), now.parts(), strict=True):
-            kept[at] = part[better]
+        back = work.backward(now, relaxed)
+        _keep(best, value, now, back.value, live)
         if step == pace.steps:
             break
-        units = work.units(now, back) if units is None else units
-        size = pace.size(step)
-        for (part, top), slope, unit, (mean, square) in zip(
-            now.free(), work.gradient(now, back), units, moments, strict=True
-        ):
-            mean += (1.0 - BETA_1) * (slope - mean)
-            square += (1.0 - BETA_2) * (slope * slope - square)
-            part += (size * unit) * (mean / (square**0.5 + 1e-12))
-            xp.clip(part, 0.0, top, out=part)
+        units = work.units(now, back, relaxed) if units is None else units
+        tops = [1.0 if ease.split is None else ease.split.top for ease in relaxed] + [np.inf] * (now.mu is not None)
+        slopes, size = work.gradient(now, back, relaxed), pace.size(step)
+        for part, slope, unit, top, (mean, square) in zip(now.free(), slopes, units, tops, moments, strict=True):
+            mean *= BETA_1
+            mean += (1.0 - BETA_1) * slope
+            square *= BETA_2
+            square += (1.0 - BETA_2) * slope * slope
+            part += (size * unit) * mean / (square**0.5 + 1e-12)
+            part[...] = part.clip(min=0.0, max=top) if isinstance(top, float) else xp.minimum(part.clip(min=0.0), top)
         if enough is not None and step % 4 == 3:
             done = value > enough
             done = done if pairs is None else done | done[pairs]
@@ -246,11 +314,31 @@ def ascend(
             if 4 * rest.shape[0] <= 3 * back.value.shape[0]:  # copying pays
                 keep = rest if live is None else xp.where(~done[live])[0]
                 live, work, now = rest, problem.take(rest), now.take(keep)
+                relaxed = [ease.take(keep) for ease in relaxed]
                 moments = [(mean[keep], square[keep]) for mean, square in moments]
                 units = [unit if isinstance(unit, float) else unit[keep] for unit in units]
     return value, best
 
 
+def _keep(best: Multipliers, value: Array, now: Multipliers, found: Array, live: Array | None) -> None:
+    """Note the multipliers of rows whose value is better than before."""
+    better = found > (value if live is None else value[live])
+    if live is None and bool(better.all()):
+        value[...] = found
+        for kept, part in zip(best.free(), now.free(), strict=True):
+            kept[...] = part
+        return
+    at = better if live is None else live[better]
+    value[at] = found[better]
+    for kept, part in zip(best.free(), now.free(), strict=True):
+        kept[at] = part[better]
+
+
 def _largest(values: Array, xp: Any) -> Array:
     """max |values| of each row, (m, 1)."""
     return xp.amax(abs(values), 1)[:, None] if values.shape[1] else values.sum(1)[:, None]
+
+
+def _times(weight: Weight, scale: Floats) -> Weight:
+    """The columns of a weight, dense or CSR, times `scale`."""
+    return sparse.csr_array(weight @ sparse.diags_array(scale)) if sparse.issparse(weight) else weight * scale

@@ -22,7 +22,7 @@ from ..bounds import Bounds
 from ..domain import Box, Floats, Polytope
 from ..encoding import Ints
 from ..network import Layer, Network, Weight
-from .ascent import Lagrangian, Multipliers, Pace, Slopes, ascend
+from .ascent import Before, Lagrangian, Multipliers, Pace, Slopes, ascend
 from .backend import Array, Backend, NumpyBackend
 from .crown import AffineError, Relaxation, _dense, affine_error, backward, both_signs, crown, layer_by_layer, relax
 from .interval import Range, activation_range, collect, given
@@ -49,8 +49,12 @@ class Head:
                 z = given(bounds, i)
                 self.relaxations.append(relax(layer, z))
                 p, q = activation_range(layer, z)
-        self.slopes = [Slopes.of(network, i, ease, self.backend) for i, ease in enumerate(self.relaxations)]
-        self.unstable = sum(int(slopes.at.shape[0]) for slopes in self.slopes)
+        self.slopes: list[Slopes] = []
+        before = Before(bounds.box)
+        for layer, ease in zip(network.layers, self.relaxations, strict=False):
+            self.slopes.append(Slopes.of(layer, ease, before, self.backend))
+            before = Before(bounds.box, self.slopes[-1].order)
+        self.unstable = sum(slopes.at.size for slopes in self.slopes)
         self.widest = max(layer.n_in for layer in network.layers)
 
     @property
@@ -83,10 +87,9 @@ class Head:
 
     def _eased(self, i: int, found: Multipliers) -> Relaxation:
         """Layer i's relaxation with a row's own slopes and, where neurons are split, their signs and shifts."""
-        ease, at = self.relaxations[i], self.backend.numpy(self.slopes[i].at)
-        alphas = np.clip(found.alphas[i], 0.0, 1.0)
-        full = np.broadcast_to(ease.alpha, (alphas.shape[0], ease.alpha.size)).copy()
-        full[:, at] = alphas
+        ease, at, multipliers = self.relaxations[i], self.slopes[i].at, found.alphas[i]
+        full = np.broadcast_to(ease.alpha, (multipliers.shape[0], ease.alpha.size)).copy()
+        full[:, at] = np.clip(multipliers, 0.0, 1.0)
         if not found.signs:
             return replace(ease, alpha=full)
         sign = found.signs[i]
@@ -96,7 +99,7 @@ class Head:
         full[:, at] = np.where(split, active, full[:, at])
         s[:, at] = np.where(split, active, s[:, at])
         t[:, at] = np.where(split, 0.0, t[:, at])
-        shift[:, at] = -sign * np.maximum(found.betas[i], 0.0)
+        shift[:, at] = np.where(split, -sign * np.maximum(multipliers, 0.0), 0.0)
         return replace(ease, alpha=full, s=s, t=t, shift=shift)
 
     def thresholds(self, rows: slice) -> tuple[Array, Ints]:

@@ -32,7 +32,7 @@ from .crown import both_signs
 from .dual import STEPS, Head
 from .rounding import row_blocks
 
-CHILD = Pace(4, first=0.25, last=0.25)  # of a child: it starts close to its own optimum
+CHILD = Pace(3, first=0.25, last=0.35)  # of a child: it starts close to its own optimum
 
 
 def split_rows(
@@ -68,8 +68,8 @@ def split_rows(
     def late() -> bool:
         return deadline is not None and time.time() > deadline
 
-    # Two trees a neuron; in a leaf alpha, beta and sign of each unstable neuron; one child's work per tree.
-    size = 2 * ((3 * leaves + 16) * (head.unstable + 1) // 2 + 6 * head.widest)
+    # Two trees a neuron; in a leaf the multiplier and sign of each unstable neuron; one child's work per tree.
+    size = 2 * ((2 * leaves + 16) * (head.unstable + 1) // 2 + 6 * head.widest)
     for rows in row_blocks(head.n, size, chunk_bytes):
         if late():
             break
@@ -92,21 +92,23 @@ class Forest:
         self.xp = head.backend.xp
         self.problem: Lagrangian = head.problem(C)
         value, root = ascend(self.problem, self.problem.start(), head.pace(steps), *(stop or (None, None)))
-        betas, signs = ([0.0 * alpha for alpha in root.alphas] for _ in range(2))
-        self.found = Multipliers(root.alphas, betas, signs, root.mu)
+        self.found = Multipliers(root.alphas, [0.0 * alpha for alpha in root.alphas], root.mu)
         self.values = value[:, None]  # (m, room for leaves); infinite where there is none yet
         self.m = int(value.shape[0])
         self.open = head.backend.array(np.arange(self.m))
         self.count = 0 * self.open + 1
+        self.complete = self.count < 0  # rows whose worst leaf no split can raise
 
     def grows(self) -> bool:
         """Whether there is a row that may have another leaf and is not decided."""
         if int(self.count.max()) >= self.leaves or self.head.unstable == 0:
             return False
+        done = self.complete
         if self.stop is not None:
             enough, pairs = self.stop
-            done = self.xp.amin(self.values, 1) > enough
-            self.open = self.xp.where(~(done | done[pairs]))[0]
+            decided = self.xp.amin(self.values, 1) > enough
+            done = done | decided | decided[pairs]
+        self.open = self.xp.where(~done)[0]
         return int(self.open.shape[0]) > 0
 
     def split(self) -> None:
@@ -115,14 +117,27 @@ class Forest:
         worst = self.values[rows].argmin(1)
         at = rows + worst * self.m
         parents = self.found.take(at)
-        chosen = xp.concatenate(self.problem.take(rows).gaps(parents), 1).argmax(1)
+        costs, coefficients = self.problem.take(rows).gaps(parents)
+        cost = xp.concatenate(costs, 1)
+        useful = xp.amax(cost, 1) > 0.0  # else no split can raise the row's worst leaf: its tree is complete
+        if not bool(useful.all()):
+            self.complete[rows[~useful]] = True
+            rows, worst, at, parents = rows[useful], worst[useful], at[useful], parents.take(useful)
+            coefficients, cost = [part[useful] for part in coefficients], cost[useful]
+            if int(rows.shape[0]) == 0:
+                return
+        chosen = cost.argmax(1)
         children = parents.map(lambda part: xp.concatenate([part, part]))
         count = int(rows.shape[0])
         first = 0
-        for sign in children.signs:
+        for sign, alpha, mine in zip(children.signs, children.alphas, coefficients, strict=True):
             here = xp.where((chosen >= first) & (chosen < first + sign.shape[1]))[0]
-            sign[here, chosen[here] - first] = 1.0
-            sign[here + count, chosen[here] - first] = -1.0
+            j = chosen[here] - first
+            sign[here, j] = 1.0
+            sign[here + count, j] = -1.0
+            lifted, slope = mine[here, j].clip(min=0.0), alpha[here, j] + 0.0
+            alpha[here, j] = lifted * (1.0 - slope)  # with these multipliers no child starts below its parent
+            alpha[here + count, j] = lifted * slope
             first += sign.shape[1]
         value, best = ascend(self.problem.take(xp.concatenate([rows, rows])), children, CHILD)
         known, new = self.values[rows, worst], self.count[rows]

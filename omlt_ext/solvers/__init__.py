@@ -1,5 +1,17 @@
 """Solvers behind one small seam: arrays in; status, value, dual bound and point out."""
 
-from .highs import HighsSolver, SolveResult, lowered
+from .highs import HighsSolver
+from .seam import BASIC, LOWER, UPPER, Solver, SolveResult, States, Watch, lowered, open_solver
 
-__all__ = ["HighsSolver", "SolveResult", "lowered"]
+__all__ = [
+    "BASIC",
+    "LOWER",
+    "UPPER",
+    "HighsSolver",
+    "SolveResult",
+    "Solver",
+    "States",
+    "Watch",
+    "lowered",
+    "open_solver",
+]

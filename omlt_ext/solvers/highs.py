@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import highspy
 import numpy as np
@@ -17,9 +16,10 @@ from ..encoding import Ints
 from ..errors import SolverError
 from ..milp import MatrixModel
 from .scaling import row_factors, scale_model
+from .seam import BASIC, SolveResult, States, Watch
 
-TOLERANCE = 1e-6  # of a dual bound, relative to max(1, |bound|): the solvers' feasibility tolerance
 SMALLEST = 1e-12  # HiGHS drops smaller coefficients; its own default of 1e-9 is too coarse for large inputs
+_STATES = np.array([highspy.HighsBasisStatus(code) for code in range(3)], dtype=object)  # LOWER, BASIC, UPPER
 _Status = highspy.HighsModelStatus
 _STATUS = {
     _Status.kOptimal: "optimal",
@@ -35,27 +35,6 @@ _STATUS = {
     _Status.kMemoryLimit: "limit",
     _Status.kInterrupt: "interrupted",
 }
-
-
-# (a better point or None, the dual bound) -> whether to stop
-Watch = Callable[[Floats | None, float], bool | None]
-
-
-@dataclass(frozen=True, eq=False)
-class SolveResult:
-    """What a solve ended with.
-
-    `status`: "optimal", "infeasible", "unbounded", "infeasible_or_unbounded", "time_limit", "limit" (another one),
-    "stopped" (by `watch`) or "interrupted" (by Ctrl-C). `x` and `value` are the best feasible point, None without one.
-    `bound` is the solver's *dual* bound on the optimum (not its incumbent), None where it has none.
-    """
-
-    status: str
-    x: Floats | None
-    value: float | None
-    bound: float | None
-    nodes: int
-    seconds: float
 
 
 class HighsSolver:
@@ -76,11 +55,15 @@ class HighsSolver:
     """
 
     def __init__(self, model: MatrixModel, options: Mapping[str, object] | None = None, *, log: bool = False) -> None:
+        self._highs = highspy.Highs()
+        self.set_options({"output_flag": log, "small_matrix_value": SMALLEST} | dict(options or {}))
+        self.replace(model)
+
+    def replace(self, model: MatrixModel) -> None:
+        """Take another model in place of this one; options stay."""
         self.maximize = model.maximize
         self._crossed = bool((model.lower > model.upper).any() or (model.row_lower > model.row_upper).any())
         self._has_integers = bool(model.integer.any())
-        self._highs = highspy.Highs()
-        self.set_options({"output_flag": log, "small_matrix_value": SMALLEST} | dict(options or {}))
         scaled, self._scaling = scale_model(model)
         self._row_scaling = row_factors(model, self._scaling)
         self._pass(scaled)
@@ -124,6 +107,20 @@ class HighsSolver:
         start = np.asarray(values, dtype=np.float64) / self._scaling[columns]
         self._highs.setSolution(columns.size, columns.astype(np.int32), start)
 
+    def start_basis(self, columns: States, rows: States) -> None:
+        """Start the next LP from a basis, the state of every column and row; left out where it cannot be one."""
+        if np.count_nonzero(columns == BASIC) + np.count_nonzero(rows == BASIC) == rows.size:
+            basis = highspy.HighsBasis()
+            basis.col_status, basis.row_status = _STATES[columns].tolist(), _STATES[rows].tolist()
+            basis.valid = True
+            self._highs.setBasis(basis)
+
+    def basis(self) -> tuple[States, States]:
+        """The state of every column and row where the last LP ended."""
+        basis = self._highs.getBasis()
+        columns, rows = (np.array(list(map(int, part)), dtype=np.int8) for part in (basis.col_status, basis.row_status))
+        return columns, rows
+
     def solve(
         self,
         *,
@@ -141,7 +138,9 @@ class HighsSolver:
         begin = time.perf_counter()
         if self._crossed:
             return SolveResult("infeasible", None, None, None, 0, 0.0)
-        limit = highspy.kHighsInf if time_limit is None else max(0.0, float(time_limit)) + self._highs.getRunTime()
+        limit = highspy.kHighsInf if time_limit is None else max(0.0, float(time_limit))
+        # HiGHS (1.11 to 1.15) counts an LP's time from the first solve on, a mixed-integer model's from this one.
+        limit += 0.0 if self._has_integers else self._highs.getRunTime()
         gaps = {"mip_rel_gap": gap, "mip_abs_gap": absolute_gap}
         self.set_options({"time_limit": limit} | {name: float(g) for name, g in gaps.items() if g is not None})
         stop = threading.Event()
@@ -172,7 +171,8 @@ class HighsSolver:
 
         At a minimum: what the objective grows by for each unit that a column is raised from its lower end.
         """
-        return np.array(self._highs.getSolution().col_dual, dtype=np.float64) / self._scaling
+        costs = np.array(self._highs.getSolution().col_dual, dtype=np.float64)
+        return costs / self._scaling if costs.size else np.zeros_like(self._scaling)
 
     def row_multipliers(self) -> Floats:
         """The multiplier of every row where the last solve ended, without integers only.
@@ -224,15 +224,6 @@ class HighsSolver:
                 done, _ = self._highs.wait(0.1)
             except KeyboardInterrupt:
                 stop.set()
-
-
-def lowered(bound: float) -> float:
-    """A dual bound of a minimum, less the solver's tolerance.
-
-    >>> lowered(1000.0)
-    999.999
-    """
-    return bound - TOLERANCE * max(1.0, abs(bound))
 
 
 def _ends(values: Floats) -> Floats:

@@ -193,7 +193,7 @@ class Climb:
         tasks = [self._task(k, part) for part in parts]
         if self._late():
             raise Stopped
-        finished = True
+        finished, end = True, self._bar.n
         with closing(self._outcomes(rung, tasks)) as found:
             for part, outcome in zip(parts, found, strict=True):
                 if isinstance(outcome, str):
@@ -202,16 +202,18 @@ class Climb:
                 else:
                     self._take(rung, k, part, outcome)
                     finished = finished and outcome.finished
-                if self.executor is not None:
-                    self._bar.update(2 * part.size)
-                elif not finished:
+                if self.executor is None and not finished:
                     break
+                end += 2 * part.size
+                self._bar.update(max(0, end - self._bar.n))
         if not finished:
-            raise Stopped if self._late() else KeyboardInterrupt
+            clocks_differ = self.executor is not None and self.deadline is not None  # a worker's may be ahead
+            raise Stopped if self._late() or clocks_differ else KeyboardInterrupt
 
     def _task(self, k: int, neurons: Ints) -> Task:
         network, known = head(self.network, self.start, self.ranges[: k + 1], neurons)
-        return Task(network, known, self.effort, self.points, self.deadline, self._bar.update)
+        watch = self._bar.update if self.executor is None else None
+        return Task(network, known, self.effort, self.points, self.deadline, watch)
 
     def _outcomes(self, rung: str, tasks: list[Task]) -> Generator[Outcome | str]:
         """By the executor, or here once it has gone."""

@@ -1,6 +1,6 @@
-"""The layers before the one to bound, as a model: the part that the LP rung and the MILP rung share.
+"""The layers before the one to bound, as the model that the MILPs of that layer share.
 
-Symbols: W weight of the last layer, h' its inputs, which are the outputs of the layers before (or x itself).
+Symbols: W weight of the last layer, h' its inputs, which are the outputs of the layers before.
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ from ..network import Layer, Network
 class Prefix:
     """A model of all layers but the last, over the domain of the bounds.
 
-    `inputs` (n_in,) are its columns of x, `outputs` (n,) those of h', `ZERO` where h' is 0 everywhere. `slack` (m,) are
-    columns with A x + slack = b, slack >= 0, one for each row of a polytope. `embedded` is None where there is no layer
-    before the last.
+    `inputs` (n_in,) are its columns of x, `outputs` (n,) those of h', `ZERO` where h' is 0 everywhere.
 
     >>> from omlt_ext import Box, tighten_bounds
     >>> from omlt_ext.formulations import BigM
@@ -36,26 +34,19 @@ class Prefix:
     model: MatrixModel
     inputs: Ints
     outputs: Ints
-    slack: Ints
-    embedded: EmbeddedNetwork | None
+    embedded: EmbeddedNetwork
 
     @classmethod
     def of(cls, network: Network, bounds: Bounds, formulation: Formulation) -> Prefix:
         builder = ModelBuilder()
         box, polytope = bounds.box, bounds.polytope
         inputs = builder.add_columns(box.lower, box.upper)
-        slack = builder.add_columns(np.empty(0), np.empty(0))
         if polytope is not None:
-            m = polytope.b.size
-            slack = builder.add_columns(np.zeros(m), np.full(m, np.inf))
-            rows = sparse.csr_array(sparse.hstack([sparse.csr_array(polytope.A), sparse.eye_array(m)]))
-            builder.add_rows(rows, np.concatenate([inputs, slack]), polytope.b, polytope.b)
-        if len(network.layers) == 1:
-            return cls(builder.model(), inputs, inputs, slack, None)
+            builder.add_rows(sparse.csr_array(polytope.A), inputs, np.full(polytope.b.size, -np.inf), polytope.b)
         before = Network(network.layers[:-1])
         known = Bounds.of(before, box, bounds.lower[:-1], bounds.upper[:-1])
         embedded = builder.add_network(before, encode_network(before, known, formulation), inputs)
-        return cls(builder.model(), inputs, embedded.outputs, slack, embedded)
+        return cls(builder.model(), inputs, embedded.outputs, embedded)
 
     def cost(self, weight: Floats) -> Floats:
         """The objective weight @ h' as a cost for every column; `weight` (n,) is a row of the last layer."""

@@ -21,10 +21,10 @@ import numpy as np
 
 from ..domain import Floats
 from ..encoding import Ints
-from ..errors import SolverError
+from ..errors import LicenceError, SolverError
 from ..network import Bools
 from ..plugins import formulation
-from ..solvers import HighsSolver, lowered
+from ..solvers import Solver, lowered, open_solver
 from .lp import lp_rung
 from .prefix import Prefix, inside, row_of
 from .task import Outcome, Task
@@ -33,14 +33,18 @@ logger = logging.getLogger("omlt_ext")
 
 SAMPLES = 512
 SEED = 0
-OPTIONS = {"random_seed": 0}
+OPTIONS: dict[str, dict[str, object]] = {
+    "highs": {"random_seed": 0},
+    "gurobi": {"Threads": 1, "Seed": 0},
+}
 
 
 def milp_rung(task: Task) -> Outcome:
     """Bounds of the last layer by one MILP for each side of each neuron over all layers before it.
 
     Where no neuron before the last layer is unstable, or there is none, the MILPs are LPs and `lp_rung` solves them.
-    Raises `FormulationError` for an unknown formulation.
+    Raises `FormulationError` for an unknown formulation, `MissingDependencyError` and `LicenceError` for a solver that
+    is not there or may not take the model.
     """
     network, bounds = task.network, task.bounds
     relus = formulation(task.effort.formulation)
@@ -77,7 +81,7 @@ class Search:
         """One solve for each row that is still open when its turn comes; False where the run was cut short."""
         self.offer(self.task.points)
         self.offer(samples(self.task))
-        solver = HighsSolver(prefix.model, OPTIONS)
+        solver = open_solver(self.task.effort.solver, prefix.model, OPTIONS[self.task.effort.solver])
         for row in self.order():
             if not self.open()[row]:
                 continue
@@ -86,13 +90,14 @@ class Search:
             begin = time.perf_counter()
             status = self.solve(solver, prefix, row)
             self.seconds[row % self.layer.n_out] += time.perf_counter() - begin
+            self.task.settle()
             if status == "interrupted":
                 return False
             if status == "infeasible":
                 break  # no point at all: there is nothing to bound
         return True
 
-    def solve(self, solver: HighsSolver, prefix: Prefix, row: int) -> str:
+    def solve(self, solver: Solver, prefix: Prefix, row: int) -> str:
         """Minimise one row's v; return the solver's status."""
         effort, n = self.task.effort, self.layer.n_out
         j, sign = row % n, 1.0 if row < n else -1.0
@@ -105,13 +110,15 @@ class Search:
         solver.set_objective(
             prefix.cost(sign * row_of(self.layer, j)), maximize=False, offset=sign * self.layer.bias[j]
         )
-        if prefix.embedded is not None and np.isfinite(self.value[row]):
+        if np.isfinite(self.value[row]):
             solver.start_from(*prefix.embedded.point(self.best[row]))
         limits = [s for s in (self.task.seconds_left, effort.seconds_per_solve) if s is not None]
         try:
             result = solver.solve(
                 time_limit=min(limits, default=None), gap=0.0, absolute_gap=0.5 * self.reach[row], watch=watch
             )
+        except LicenceError:
+            raise
         except SolverError as error:
             logger.warning(f"{error}; the bound known before stands")
             return "failed"
