@@ -107,6 +107,16 @@ def ladder_targets(tables: dict[str, pd.DataFrame]) -> Iterator[Row]:
             measured,
             bool(len(reached) and share <= 0.01),
         )
+    if "obbt.lp" in tables:
+        for row in tables["obbt.lp"].to_dict("records"):
+            times = row["times faster than loop"]
+            yield (
+                f"LP OBBT 20 times faster than the appsi_highs loop, layer {row['layer']}",
+                f"{times:.3g} times",
+                times >= 20,
+            )
+        times = tables["obbt.layers"].set_index("what").loc["dual rung", "times faster than the loop"]
+        yield "the dual rung 1,000 times faster than that loop", f"{times:.3g} times", times >= 1000
     if "large.dual" in tables:
         for row, seconds, megabytes in zip(
             tables["large.dual"].to_dict("records"), (20, 1e9), (4096, 8192), strict=True

@@ -21,7 +21,7 @@ from .domain import Floats
 from .encoding import ZERO
 from .errors import OptionError, SolverError
 from .milp import MatrixModel
-from .solvers.highs import HighsSolver, SolveResult
+from .solvers import HighsSolver, SolveResult
 
 logger = logging.getLogger("omlt_ext")
 

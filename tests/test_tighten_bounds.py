@@ -185,7 +185,7 @@ def test_given_bounds_that_cannot_hold_are_refused(effort):
 
 
 def test_bad_requests_are_refused():
-    with pytest.raises(BoundsError, match="unknown effort 'heroic'; choose one of 'interval', 'crown', 'dual', 'split'"):
+    with pytest.raises(BoundsError, match="unknown effort 'heroic'; choose one of 'interval', 'crown', 'dual'"):
         tighten_bounds(NETWORK, (-1, 1), "heroic")
     with pytest.raises(NetworkError, match="expected a Network, not list"):
         tighten_bounds([(np.eye(2), np.zeros(2))], (-1, 1))

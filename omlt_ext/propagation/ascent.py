@@ -127,10 +127,11 @@ class Before(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """A backward pass: the value (m,), coefficients of h^i at unstable neurons, and those of the inputs."""
+    """A backward pass: the value (m,), coefficients of h^i at unstable neurons, their slopes, those of the inputs."""
 
     value: Array
     coefficients: list[Array]
+    slopes: list[Array]
     A: Array
 
 
@@ -181,12 +182,14 @@ class Lagrangian:
         xp, A, c = self.xp, self.rows + 0.0, self.constant
         relaxed = self.relaxed(given) if relaxed is None else relaxed
         coefficients: list[Array] = []
+        slopes: list[Array] = []
         for layer, ease, alpha in zip(self.slopes[::-1], relaxed[::-1], given.alphas[::-1], strict=True):
             u = alpha.shape[1]
             mine = A[:, :u] + 0.0
             coefficients.append(mine)
+            slopes.append(ease.slope(mine, alpha, xp))
             below = mine.clip(max=0.0)
-            A[:, :u] = ease.slope(mine, alpha, xp) * mine
+            A[:, :u] = slopes[-1] * mine
             if ease.split is None:
                 c = c + (below @ ease.t + A @ layer.bias)
             else:
@@ -195,23 +198,23 @@ class Lagrangian:
             A = layer.weight.back(A)
         if given.mu is not None:
             c, A = c - given.mu @ self.b, A + given.mu @ self.A
-        return Pass(c - abs(A).sum(1), coefficients[::-1], A)
+        return Pass(c - abs(A).sum(1), coefficients[::-1], slopes[::-1], A)
 
     def gradient(self, given: Multipliers, back: Pass, relaxed: Sequence[Relaxed]) -> list[Array]:
         """d value / d of everything `given.free()` lists, by the forward pass from the minimiser over the box."""
         xp = self.xp
         y = h = -xp.sign(back.A)
-        found = []
-        layers = zip(self.slopes, relaxed, given.alphas, back.coefficients, strict=True)
-        for layer, ease, alpha, mine in layers:
+        found: list[Array] = []
+        for layer, ease, slope, mine in zip(self.slopes, relaxed, back.slopes, back.coefficients, strict=True):
             h = layer.weight.forward(h)
             h += layer.bias
-            z = h[:, : alpha.shape[1]]
+            z = h[:, : mine.shape[1]]
             rise = mine.clip(min=0.0)
             if ease.split is not None:
                 rise = xp.where(ease.split.free, rise, -ease.split.sign)
             found.append(z * rise)
-            h[:, : alpha.shape[1]] = z * ease.slope(mine, alpha, xp) + (mine <= 0.0) * ease.t
+            if len(found) < len(self.slopes):
+                h[:, : mine.shape[1]] = z * slope + (mine <= 0.0) * ease.t
         return found if given.mu is None else [*found, y @ self.A.T - self.b]
 
     def units(self, given: Multipliers, back: Pass, relaxed: Sequence[Relaxed]) -> list[Array | float]:

@@ -28,7 +28,7 @@ from .crown import AffineError, Relaxation, _dense, affine_error, backward, both
 from .interval import Range, activation_range, collect, given
 from .rounding import row_blocks
 
-STEPS = 20
+STEPS = 12
 POLYTOPE = 4  # times as many over a polytope
 MARGIN = 1e-4  # how far past 0 a value in single precision decides a sign, in widths of the neuron
 

@@ -47,9 +47,9 @@ class GurobiSolver:
     """One Gurobi model that lives across solves; methods and results are those of `HighsSolver`.
 
     `options` are Gurobi's own parameters. One thread unless they say otherwise, so that a run can be repeated. Raises
-    `MissingDependencyError` where gurobipy is not installed, `LicenceError` where there is no licence or where the model
-    is larger than it allows (2,000 columns and 2,000 rows for the one that comes with gurobipy), `SolverError` for an
-    unknown parameter and where a solve fails.
+    `MissingDependencyError` where gurobipy is not installed; `LicenceError` where there is no licence, or where the
+    model is larger than it allows (2,000 columns and 2,000 rows for the one that comes with gurobipy); `SolverError`
+    for an unknown parameter and where a solve fails.
     """
 
     def __init__(self, model: MatrixModel, options: Mapping[str, object] | None = None, *, log: bool = False) -> None:

@@ -48,7 +48,7 @@ class Effort:
     """
 
     rung: str = "dual"
-    steps: int = 20
+    steps: int = 12
     leaves: int = 32
     neurons: str | int = "all"
     layers: tuple[int, ...] | None = None

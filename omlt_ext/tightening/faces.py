@@ -30,7 +30,7 @@ Codes = NDArray[np.int8]
 LINE, OFF, ON = 0, 1, 2  # faces: h = s z + t, h = 0, h = z
 BETWEEN = 0.02  # slopes this far from 0 and 1 are taken to lie between
 NEAR = 0.01  # of u - l: pre-activations this near to 0 are in doubt
-SPARE = 40  # coefficients beyond those expected to be 0 that are in doubt
+TIMES, SPARE = 2.5, 8  # coefficients in doubt: so many times those expected to be 0, and some more
 SOFT = 30  # coefficients that count as small when a point is sought
 
 
@@ -169,6 +169,7 @@ def _zero_coefficients(found: Guess, between: list[Bools], A: Floats, coefficien
     """Expect the smallest coefficients to be 0, as many as there are corners; doubt some more."""
     m = A.shape[0]
     corners = sum((part.sum(axis=1) for part in between), (found.mu > 0.0).sum(axis=1))[:, None]
+    doubts = TIMES * corners + SPARE
     sizes = [np.abs(A) / _typical(A)]
     for mine, part in zip(coefficients[:-1], between[:-1], strict=True):
         sizes.append(np.where(part, np.inf, np.abs(mine) / _typical(mine)))
@@ -176,10 +177,10 @@ def _zero_coefficients(found: Guess, between: list[Bools], A: Floats, coefficien
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.broadcast_to(np.arange(order.shape[1]), (m, order.shape[1])), axis=1)
     ranks = np.split(rank, np.cumsum([size.shape[1] for size in sizes])[:-1], axis=1)
-    found.free |= ranks[0] < corners + SPARE
+    found.free |= ranks[0] < doubts
     found.x[ranks[0] < corners] = BASIC
     for i, own in enumerate(ranks[1:]):
-        found.open[i] |= own < corners + SPARE
+        found.open[i] |= own < doubts
         for states in (found.h[i], found.g[i], found.roof[i]):
             states[own < corners] = BASIC
 
