@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
-from scipy.optimize import linprog
+from triangle import triangle_lp
 
 from omlt_ext import Bounds, Box, Layer, Network, tighten_bounds
 from omlt_ext.domain import Polytope
@@ -31,44 +31,12 @@ def task_of(network: Network, domain: Box | Polytope, effort: Effort | None = No
     return Task(network, bounds, effort or Effort("lp"), np.empty((0, network.n_inputs)), None)
 
 
-def triangle_lp(network: Network, bounds: Bounds, row: np.ndarray) -> float:
-    """min row @ z of the last layer over the domain and the triangles of all earlier layers, from the definition."""
-    before, top = network.layers[:-1], network.layers[-1]
-    sizes = [network.n_inputs, *(layer.n_out for layer in before)]
-    starts = np.cumsum([0, *sizes])
-    rows, sides, equal, level = [], [], [], []
-    if bounds.polytope is not None:
-        rows += list(np.hstack([bounds.polytope.A, np.zeros((bounds.polytope.b.size, starts[-1] - starts[1]))]))
-        sides += list(bounds.polytope.b)
-    for i, layer in enumerate(before):
-        for n in range(layer.n_out):
-            z, h = np.zeros(starts[-1]), np.zeros(starts[-1])
-            z[starts[i] : starts[i + 1]] = layer.dense_weight()[n]
-            h[starts[i + 1] + n] = 1.0
-            b, low, high = layer.bias[n], bounds.lower[i][n], bounds.upper[i][n]
-            if not layer.relu[n] or low >= 0:
-                equal.append(h - z), level.append(b)
-            elif high <= 0:
-                equal.append(h), level.append(0.0)
-            else:
-                s = high / (high - low)
-                rows += [-h, z - h, h - s * z]
-                sides += [0.0, -b, s * (b - low)]
-    cost = np.zeros(starts[-1])
-    cost[starts[-2] :] = row @ top.dense_weight()
-    ends = list(zip(bounds.box.lower, bounds.box.upper, strict=True)) + [(None, None)] * (starts[-1] - network.n_inputs)
-    given = {"A_ub": np.array(rows), "b_ub": sides} if rows else {}
-    exact = {"A_eq": np.array(equal), "b_eq": level} if equal else {}
-    solved = linprog(cost, **given, **exact, bounds=ends)
-    assert solved.status == 0
-    return float(solved.fun) + float(row @ top.bias)
-
-
 def check_against_the_lp(task: Task, tolerance: float = 1e-6) -> None:
     found = lp_rung(task)
     assert found.finished
+    last = len(task.network.layers) - 1
     for j, row in enumerate(np.eye(task.network.n_outputs)):
-        low, high = triangle_lp(task.network, task.bounds, row), -triangle_lp(task.network, task.bounds, -row)
+        low, high = (sign * triangle_lp(task.network, task.bounds, last, sign * row) for sign in (1.0, -1.0))
         size = max(1.0, abs(low), abs(high))
         assert low - tolerance * size <= found.lower[j] <= low + 1e-8 * size
         assert high + tolerance * size >= found.upper[j] >= high - 1e-8 * size

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from scipy.optimize import linprog
+from triangle import triangle_lp
 
 from omlt_ext import Bounds, Box, Effort, Layer, Network, Polytope, tighten_bounds
 from omlt_ext.errors import BoundsError
@@ -20,37 +20,6 @@ def polytope(box: Box, seed: int, rows: int = 3) -> Polytope:
     rng = np.random.default_rng(seed)
     A = rng.normal(size=(rows, box.n))
     return Polytope(box, A, A @ box.center + 0.3)
-
-
-def triangle_lp(network: Network, bounds: Bounds, k: int, row: np.ndarray) -> float:
-    """min row . z^k over the polytope and the triangles of all earlier layers, written here from the definition."""
-    assert bounds.polytope is not None
-    sizes = [network.n_inputs, *(layer.n_out for layer in network.layers[:k])]
-    starts = np.cumsum([0, *sizes])
-    inside = np.zeros((bounds.polytope.b.size, starts[-1]))
-    inside[:, : network.n_inputs] = bounds.polytope.A
-    rows, sides, equal, level = list(inside), list(bounds.polytope.b), [], []
-    for i, layer in enumerate(network.layers[:k]):
-        for n in range(layer.n_out):
-            z, h = np.zeros(starts[-1]), np.zeros(starts[-1])
-            z[starts[i] : starts[i + 1]] = layer.dense_weight()[n]
-            h[starts[i + 1] + n] = 1.0
-            b, low, high = layer.bias[n], bounds.lower[i][n], bounds.upper[i][n]
-            if not layer.relu[n] or low >= 0:
-                equal.append(h - z), level.append(b)
-            elif high <= 0:
-                equal.append(h), level.append(0.0)
-            else:
-                s = high / (high - low)
-                rows += [-h, z - h, h - s * z]
-                sides += [0.0, -b, s * (b - low)]
-    cost = np.zeros(starts[-1])
-    cost[starts[k] : starts[k + 1]] = row @ network.layers[k].dense_weight()
-    ends = list(zip(bounds.box.lower, bounds.box.upper, strict=True)) + [(None, None)] * (starts[-1] - network.n_inputs)
-    exact = {"A_eq": np.array(equal), "b_eq": level} if equal else {}
-    solved = linprog(cost, np.array(rows), sides, **exact, bounds=ends)
-    assert solved.status == 0
-    return float(solved.fun) + float(row @ network.layers[k].bias)
 
 
 def lp_widths(network: Network, bounds: Bounds, k: int) -> tuple[np.ndarray, np.ndarray]:
