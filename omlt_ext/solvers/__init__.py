@@ -1,7 +1,8 @@
 """Solvers behind one small seam: arrays in; status, value, dual bound and point out."""
 
+from .choice import open_solver
 from .highs import HighsSolver
-from .seam import BASIC, LOWER, UPPER, Solver, SolveResult, States, Watch, lowered, open_solver
+from .seam import BASIC, LOWER, UPPER, Solver, SolveResult, States, Watch, lowered
 
 __all__ = [
     "BASIC",

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..domain import Floats
 from ..encoding import Ints
-from ..errors import OptionError
 from ..milp import MatrixModel
 
 TOLERANCE = 1e-6  # of a dual bound, relative to max(1, |bound|): the solvers' feasibility tolerance
@@ -79,19 +78,3 @@ def lowered(bound: float) -> float:
     999.999
     """
     return bound - TOLERANCE * max(1.0, abs(bound))
-
-
-def open_solver(name: str, model: MatrixModel, options: Mapping[str, object] | None = None) -> Solver:
-    """The solver "highs" or "gurobi" on a model, with options of its own.
-
-    Raises `MissingDependencyError` where Gurobi's Python package is not installed, `OptionError` for another name.
-    """
-    if name == "highs":
-        from .highs import HighsSolver
-
-        return HighsSolver(model, options)
-    if name == "gurobi":
-        from .gurobi import GurobiSolver
-
-        return GurobiSolver(model, options)
-    raise OptionError(f"solver is {name!r}; choose 'highs' or 'gurobi'")
