@@ -87,6 +87,7 @@ class ReLUBlock(ScalarBlock):
         self.activation_bounds: Bounds | None = None
         self._alone: Bounds | None = None  # what holds whatever the model around the block says
         self._limits: Limits | None = None
+        self._around: Any = None  # the `Surroundings` that the bounds rely on; None: on nothing but the network
         self._request = Request(self.network, (_kept(inputs),), (_kept(outputs),), input_bounds, bounds, effort)
         self._encodings: tuple[Encoding, ...] = ()
 
@@ -113,9 +114,9 @@ class ReLUBlock(ScalarBlock):
         """Take the bounds of the input variables again, tighten, and write the layers anew.
 
         Call it after changing the variables' bounds, or to replace what is given here. `inputs` and `outputs` stay
-        the same variables; what lies in `layer` is made anew, so write constraints of yours on it again. What the
-        transformation "omlt_ext.tighten_bounds" has found out from the model around the block is forgotten, since that
-        may have changed. Where this raises, the block is left as it was.
+        the same variables; what lies in `layer` is made anew, so write constraints and bounds of yours on it again.
+        What the transformation "omlt_ext.tighten_bounds" has found out from the model around the block is forgotten,
+        since that may have changed. Where this raises, the block is left as it was.
         """
         old = self._request
         request = replace(
@@ -134,18 +135,18 @@ class ReLUBlock(ScalarBlock):
         found = tighten_bounds(self.network, box, effort=request.effort, bounds=self._known_bounds(request, box))
         encodings = encode_network(self.network, found, method)
         self._request, self.formulation = request, method
-        self._alone, self._limits = found, None
+        self._alone, self._limits, self._around = found, None, None
         attach_inputs(self, request, box)
         self._write(found, encodings)
 
-    def adopt(self, bounds: Bounds, encodings: tuple[Encoding, ...], limits: Limits) -> None:
+    def adopt(self, bounds: Bounds, encodings: tuple[Encoding, ...], limits: Limits, around: Any) -> None:
         """Write the layers anew with bounds that hold wherever the model around the block does; `rebuild` goes back.
 
         `encodings` are those of `bounds`. `limits` are ranges that the model asks of the pre-activations; the encodings
-        hold them.
+        hold them. `around` is what the bounds rely on: it says later whether that still stands.
         """
         enforce_box(self, bounds.box)
-        self._limits = limits
+        self._limits, self._around = limits, around
         self._write(bounds, encodings)
 
     def _write(self, bounds: Bounds, encodings: tuple[Encoding, ...]) -> None:

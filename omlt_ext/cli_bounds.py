@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import multiprocessing
+import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -28,7 +29,10 @@ from .errors import OptionError
 if TYPE_CHECKING:
     from .bounds import Bounds
 
-DIALS = ("steps", "leaves", "neurons", "stop_at_sign", "seconds_per_solve")
+DIALS = (
+    *("steps", "leaves", "neurons", "stop_at_sign", "seconds_per_solve"),
+    *("gap", "layers", "solver", "backend", "device"),
+)
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -40,6 +44,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add("--neurons", metavar="WHICH", help="on the last rung: all, unstable, or a number: the widest of each layer")
     add("--stop-at-sign", action="store_true", default=None, help="leave a ReLU alone once its sign is decided")
     add("--seconds-per-solve", type=float, metavar="S", help="seconds for each LP or MILP")
+    add("--layers", metavar="K,K,...", help="on the last rung: only these layers, counted from 0")
+    add("--gap", type=float, metavar="G", help="a MILP ends within this share of the neuron's width (default: 1e-3)")
+    add("--solver", help="of LPs and MILPs: highs (the default) or gurobi")
+    add("--backend", help="of dual ascent and splits: numpy (the default) or torch")
+    add("--device", help="for torch: cpu (the default), cuda, ...")
     add("--time-limit", type=float, metavar="S", help="seconds in all; the best bounds so far are printed and saved")
     add("--jobs", type=int, default=1, metavar="N", help="worker processes (default: 1, none but this one)")
     add("--resume", metavar="FILE", help="write the run to this file after each layer; go on from it if it is there")
@@ -54,6 +63,8 @@ def run(options: argparse.Namespace) -> int:
     effort = _effort(options)
     if options.output_file is not None:
         check_file("-o", options.output_file, ["npz"])
+        if options.resume is not None and os.path.realpath(options.output_file) == os.path.realpath(options.resume):
+            raise OptionError("-o and --resume name the same file; the run's file holds the bounds already")
     if options.plot is not None:
         check_plot(options.plot)
     network = load(options)
@@ -92,6 +103,11 @@ def _effort(options: argparse.Namespace) -> Any:
     dials = {name: getattr(options, name) for name in DIALS if getattr(options, name) is not None}
     if dials.get("neurons", "").isdigit():
         dials["neurons"] = int(dials["neurons"])
+    if "layers" in dials:
+        try:
+            dials["layers"] = tuple(int(k) for k in dials["layers"].split(","))
+        except ValueError:
+            raise OptionError(f"--layers {dials['layers']}: give numbers with commas between them, as in 1,2") from None
     if options.jobs < 1:
         raise OptionError(f"--jobs {options.jobs}: give the number of worker processes, at least 1")
     return Effort(options.effort, **dials)

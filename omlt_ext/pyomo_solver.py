@@ -19,7 +19,7 @@ from pyomo.opt import SolverResults, SolverStatus, TerminationCondition
 from .bridge import CompiledModel, compile_model
 from .domain import Floats
 from .encoding import ZERO
-from .errors import OptionError, SolverError
+from .errors import ModelError, OptionError, SolverError
 from .milp import MatrixModel
 from .solvers import HighsSolver, SolveResult
 
@@ -103,6 +103,7 @@ class NetworkHighs:
         _check_numbers(settings)
         begin = time.perf_counter()
         compiled = compile_model(model)
+        _check_surroundings(compiled, model)
         if compiled.contradiction is not None:
             result = SolveResult("infeasible", None, None, None, 0, 0.0)
             return _results(compiled, result, None, {**settings, "options": {}}, time.perf_counter() - begin)
@@ -126,6 +127,18 @@ class NetworkHighs:
                 f"omlt_ext.highs: {result.status.replace('_', ' ')}, no point found; variables stay as they are"
             )
         return _results(compiled, result, point, settings, time.perf_counter() - begin)
+
+
+def _check_surroundings(compiled: CompiledModel, model: Any) -> None:
+    """Raise `ModelError` where bounds rely on something in the model that is no longer there."""
+    for around in {id(block._around): block._around for block in compiled.blocks if block._around is not None}.values():
+        loosened = around.loosened_in(model)
+        if loosened is not None:
+            names = ", ".join(block.name for block in around.blocks)
+            raise ModelError(
+                f"{loosened} since the model was tightened, so that the bounds of {names} may not hold any more; "
+                "call rebuild() on each of them, and tighten again if you like"
+            )
 
 
 _DEFAULTS: dict[str, Any] = {

@@ -100,7 +100,7 @@ class TightenBounds(Transformation):
         before = [block.activation_bounds for block in around.blocks]
         prepared = [_encoded(state) for state in whole.states]  # whatever may fail has happened before the first write
         for state, encodings, limits in zip(whole.states, prepared, around.limits, strict=True):
-            state.block.adopt(state.tight, encodings, limits)
+            state.block.adopt(state.tight, encodings, limits, around)
         self.notes = tuple(whole.notes)
         self.report = _report(whole.states, before)
         for row in self.report.itertuples():

@@ -37,12 +37,13 @@ WRITTEN_BESIDE = ("relu_range", "zero_output")  # constraints that a block write
 class Surroundings:
     """row_lower <= A x <= row_upper and lower <= x <= upper around the blocks.
 
-    `inputs[b]` and `outputs[b]` are the columns of block b; `limits[b]` the ranges that the model asks of its
-    pre-activations; `left_out` names the constraints that are not linear.
+    Row i is the constraint `constraints[i]`. `inputs[b]` and `outputs[b]` are the columns of block b; `limits[b]` the
+    ranges that the model asks of its pre-activations; `left_out` names the constraints that are not linear.
     """
 
     blocks: list[ReLUBlock]
     variables: list[Any]
+    constraints: list[Any]
     A: Any  # scipy.sparse.csr_array (rows, columns)
     row_lower: Floats
     row_upper: Floats
@@ -60,6 +61,46 @@ class Surroundings:
         columns = _loosened(self.lower, self.upper, tolerance)
         limits = [tuple(_loosened(*pair, tolerance) for pair in limit) for limit in self.limits]
         return replace(self, row_lower=rows[0], row_upper=rows[1], lower=columns[0], upper=columns[1], limits=limits)
+
+    def loosened_in(self, model: Any) -> str | None:
+        """What of this `model`, as it is now, no longer asks; None where all still stands.
+
+        Rows and ranges may be tighter than they were, and others may have come.
+        """
+        for block in self.blocks:
+            if not _stands(block, model):
+                return f"the block {block.name} is deactivated or gone"
+        reader = _Reader()
+        for i, constraint in enumerate(self.constraints):
+            if not _stands(constraint, model):
+                return f"the constraint {constraint.name} is deactivated or gone"
+            reader.add(constraint)
+            if len(reader.rows) != i + 1:
+                return f"the constraint {constraint.name} is no longer linear"
+            columns, values = reader.rows[i]
+            now = {
+                id(reader.variables[c]): v for c, v in zip(columns.tolist(), values.tolist(), strict=True) if v != 0.0
+            }
+            row = slice(*self.A.indptr[i : i + 2])
+            entries = zip(self.A.indices[row].tolist(), self.A.data[row].tolist(), strict=True)
+            low, high = reader.ends[i]
+            same = now == {id(self.variables[c]): v for c, v in entries}
+            if not same or low < self.row_lower[i] or high > self.row_upper[i]:
+                return f"the constraint {constraint.name} is another or looser"
+        lower, upper, integer = _ranges(self.variables)
+        wider = (lower < self.lower) | (upper > self.upper) | (self.integer & ~integer)
+        for variable in (self.variables[c] for c in np.flatnonzero(wider)[:1].tolist()):
+            return f"the range of {variable.name} is wider"
+        return None
+
+
+def _stands(component: Any, model: Any) -> bool:
+    """Whether a constraint or block is part of `model` and active there."""
+    while component is not None and component is not model:
+        if not component.active:
+            return False
+        component = component.parent_block()
+    return component is model
 
 
 def _loosened(lower: Floats, upper: Floats, tolerance: float) -> tuple[Floats, Floats]:
@@ -206,6 +247,7 @@ class _Reader:
         self.variables: list[Any] = []
         self.column_of: dict[int, int] = {}
         self.rows: list[tuple[Ints, Floats]] = []
+        self.constraints: list[Any] = []
         self.ends: list[tuple[float, float]] = []
         self.left_out: list[str] = []
 
@@ -234,6 +276,7 @@ class _Reader:
             self.left_out.append(constraint.name)
             return
         self.rows.append((self.columns(repn.linear_vars), coefficients))
+        self.constraints.append(constraint)
         sides = (-np.inf if low is None else low - constant, np.inf if high is None else high - constant)
         if constant != 0.0:  # the subtraction may have rounded
             sides = (float(np.nextafter(sides[0], -np.inf)), float(np.nextafter(sides[1], np.inf)))
@@ -258,7 +301,9 @@ class _Reader:
         A.eliminate_zeros()
         row_lower, row_upper = np.array(self.ends, dtype=np.float64).reshape(-1, 2).T
         ends = (row_lower, row_upper, lower, upper)
-        return Surroundings(blocks, self.variables, A, *ends, integer, inputs, outputs, limits, self.left_out)
+        return Surroundings(
+            blocks, self.variables, self.constraints, A, *ends, integer, inputs, outputs, limits, self.left_out
+        )
 
 
 @contextmanager

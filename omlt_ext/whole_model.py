@@ -109,7 +109,9 @@ class WholeModel:
     def _state(self, b: int) -> State:
         around, block = self.around, self.around.blocks[b]
         network, inputs, outputs = block.network, around.inputs[b], around.outputs[b]
-        box = Box(*wanted_box(block, replace(block._request, new_bounds=False)))
+        ends = wanted_box(block, replace(block._request, new_bounds=False))
+        check_not_empty(*ends, f"{block.name}: input")
+        box = Box(*ends)
         self._take(inputs, box.lower, box.upper)
         start = interval(network, box, block._alone)
         rows, coupled = input_rows(around, b), is_coupled(around, b)

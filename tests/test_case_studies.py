@@ -317,7 +317,7 @@ def test_tightening_refuses_records_that_disagree(ladder: ModuleType, tmp_path: 
 
 
 def test_training_pruning_and_rounding(ladder: ModuleType) -> None:
-    networks = sys.modules["networks"]
+    networks = sys.modules["training"]
     images, recipe = ladder.load_digits_8x8(), networks.Recipe(depth=2, width=8)
     weights = networks.train(recipe, images)
     whole = networks.make_network(recipe, images)

@@ -478,3 +478,18 @@ def test_reader_that_leaves_early(one: str) -> None:
     assert process.stderr.read() == ""
     process.stderr.close()
     assert process.wait(timeout=30) == 1
+
+
+def test_bounds_dials_reach_the_effort(two: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, box = str(tmp_path / "run.npz"), ("--box", "0", "1")
+    assert json_of(capsys, "bounds", two, *box, "--effort", "milp", "--layers", "1", "--gap", "0.1")["notes"] == []
+    refused = {
+        ("--layers", "a"): "--layers a: give numbers",
+        ("--layers", "7"): "the network has the layers 0 to 1",
+        ("--solver", "cplex"): "solver is 'cplex'",
+        ("--backend", "jax"): "backend is 'jax'",
+        ("-o", out, "--resume", out): "name the same file",
+    }
+    for arguments, message in refused.items():
+        assert main(["bounds", two, *box, *arguments]) == 1
+        assert message in capsys.readouterr().err

@@ -688,3 +688,54 @@ def test_rows_of_held_neurons() -> None:
     assert not any(line.startswith("z[0] ") for line in lines)
     free = str(BigM().encode(layer, LayerBounds(*([-1.0, 0.25, -1.0], [-0.5, 2.0, 2.0], [-1, -1], [1, 1]))))
     assert "range" not in free
+
+
+@pytest.mark.parametrize("change", ["bound", "parameter", "deactivated", "deleted"])
+def test_bounds_whose_ground_is_gone_are_refused(change: str) -> None:
+    """The solver here looks whether what the bounds rely on still stands; rebuild() forgets them."""
+    network = Network([Layer([[1.0, 1.0]], [-1.5], relu=True), Layer([[1.0]], [0.0], relu=False)])
+    model = pyo.ConcreteModel()
+    model.x, model.y = pyo.Var(range(2), bounds=(0, 1)), pyo.Var([0], bounds=(-9, 0.2))
+    model.budget = pyo.Param(initialize=1.6, mutable=True)
+    model.nn = ReLUBlock(network, inputs=model.x, outputs=model.y)
+    model.row = pyo.Constraint(expr=model.x[0] + model.x[1] <= model.budget)
+    model.goal = pyo.Objective(expr=-model.y[0])
+    pyo.TransformationFactory("omlt_ext.tighten_bounds").apply_to(model)
+    solver = pyo.SolverFactory("omlt_ext.highs")
+    solver.solve(model)
+    assert pyo.value(model.goal) == pytest.approx(-0.1)
+    model.tighter = pyo.Constraint(expr=model.x[0] <= 0.55)
+    model.budget.set_value(1.58)
+    solver.solve(model)  # tighter than it was: that is no reason to refuse
+    assert pyo.value(model.goal) == pytest.approx(-0.05)
+    model.del_component(model.tighter)
+    if change == "bound":
+        model.y[0].setub(9)
+    elif change == "parameter":
+        model.budget.set_value(2)
+    elif change == "deactivated":
+        model.row.deactivate()
+    else:
+        model.del_component(model.row)
+    with pytest.raises(ModelError, match=r"since the model was tightened.*rebuild"):
+        solver.solve(model)
+    model.nn.rebuild()
+    solver.solve(model)
+    expected = {"bound": 0.08, "parameter": 0.2, "deactivated": 0.2, "deleted": 0.2}[change]
+    assert pyo.value(model.goal) == pytest.approx(-expected, abs=1e-6)
+
+
+def test_a_copy_is_watched_on_its_own() -> None:
+    model = pyo.ConcreteModel()
+    model.x = pyo.Var(range(2), bounds=(0, 1))
+    network = Network([Layer([[1.0, 1.0]], [-1.5], relu=True), Layer([[1.0]], [0.0], relu=False)])
+    model.nn = ReLUBlock(network, inputs=model.x)
+    model.row = pyo.Constraint(expr=model.x[0] + model.x[1] <= 1)
+    model.goal = pyo.Objective(expr=-model.nn.outputs[0])
+    pyo.TransformationFactory("omlt_ext.tighten_bounds").apply_to(model)
+    copy = model.clone()
+    copy.row.deactivate()
+    with pytest.raises(ModelError, match="row is deactivated"):
+        pyo.SolverFactory("omlt_ext.highs").solve(copy)
+    pyo.SolverFactory("omlt_ext.highs").solve(model)
+    assert pyo.value(model.goal) == pytest.approx(0.0)

@@ -190,7 +190,7 @@ def test_threads_that_come_and_go_leave_blas_as_it_was(network: Network) -> None
 def client() -> Iterator[Any]:
     """Two real worker processes of Dask."""
     distributed = pytest.importorskip("distributed")
-    quiet = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None, "silence_logs": 50}
+    quiet = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0", "silence_logs": 50}
     with distributed.LocalCluster(**quiet) as cluster, distributed.Client(cluster) as client:
         yield client
 
@@ -230,7 +230,10 @@ def test_a_dask_task_that_kills_every_worker_it_gets(network: Network, client: A
 
     executor = Deadly(client.get_executor(), 2, lambda pool: None)
     found = tighten_bounds(network, (-1, 1), EFFORTS["split"], executor=executor)
-    (note,) = found.notes
-    assert note.startswith("lost in layer 1 of the rung 'dual': neurons 3, 4, 5 keep the bounds they had (KilledWorker")
+    assert any(  # Dask may suspect tasks that stood beside it in a dying worker as well
+        note.startswith("lost in layer 1 of the rung 'dual': neurons 3, 4, 5 keep the bounds they had (KilledWorker")
+        for note in found.notes
+    )
+    assert all("KilledWorker" in note for note in found.notes)
     assert nested(found, tighten_bounds(network, (-1, 1), "crown"))
     assert (found.to_frame().lower_method == "split").sum() > 5

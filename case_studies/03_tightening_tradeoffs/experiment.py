@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 from images import Images
-from networks import Recipe, accuracy, make_network
 from pyomo.opt import TerminationCondition
+from training import Recipe, accuracy, make_network
 
 from omlt_ext import Bounds, Box, Effort, Layer, Network, ReLUBlock, tighten_bounds
 

@@ -21,9 +21,9 @@ from typing import Any
 from experiment import Case, Problem, efforts
 from images import load_digits_8x8, load_mnist
 from journal import Journal
-from networks import Recipe
 from report import write
 from tqdm.auto import tqdm
+from training import Recipe
 
 PACKAGES = ("omlt-ext", "highspy", "pyomo", "numpy", "scikit-learn")
 

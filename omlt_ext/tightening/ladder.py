@@ -97,7 +97,8 @@ def tighten_bounds(
     saved = None if sidecar is None else sidecar.read()
     done = None if saved is None else saved.position
     climb = Climb(network, chosen, _start(network, domain, chosen, bounds, saved), executor)
-    climb.points = climb.points if saved is None else saved.points
+    if saved is not None:
+        climb.points, climb.finished = saved.points, saved.finished
     climb.deadline = None if chosen.seconds is None else begin + chosen.seconds
     try:
         with climb.bar(progress):
@@ -107,12 +108,15 @@ def tighten_bounds(
                         climb.skip(k)
                         continue
                     climb.improve(rung, k)
+                    done = (position, k) if climb.whole else done  # what was lost is for the next run to do again
                     if sidecar is not None:
-                        sidecar.write(climb.bounds, (position, k), climb.points)
+                        sidecar.write(climb.bounds, done, climb.points)
     except Stopped:
         climb.note(f"stopped at the time limit {climb.where}; the bounds are valid, not as tight as asked")
     except KeyboardInterrupt:
         climb.note(f"stopped by Ctrl-C {climb.where}; the bounds are valid, not as tight as asked")
+    if sidecar is not None and climb.finished.size > 0:  # of a layer that was cut short
+        sidecar.write(climb.bounds, done, climb.points, climb.finished)
     return climb.bounds
 
 
@@ -124,10 +128,10 @@ def _start(
     saved: Saved | None,
 ) -> Bounds:
     """Where the climb starts: at CROWN's bounds, or where the same run was when its file was written."""
-    if saved is not None and saved.position is not None:
-        return saved.bounds
     if saved is not None:
-        known = replace(saved.bounds, notes=())
+        known = replace(saved.bounds, notes=())  # they said why that run ended
+        if saved.same:
+            return known
         bounds = known if bounds is None else known.intersect(bounds)
     begin = time.perf_counter()
     found = interval(network, domain, bounds)
@@ -149,7 +153,9 @@ class Climb:
         self.ranges = [given(start, k) for k in range(len(network.layers))]
         self.points: Floats = np.empty((0, network.n_inputs))
         self.deadline: float | None = None
-        self.notes = list(start.notes)
+        self.notes: list[str] = list(start.notes)
+        self.whole = True  # nothing has been lost
+        self.finished: Ints = np.empty(0, dtype=np.int64)  # neurons of the layer at work that are done
         self.where = "before the first layer"
         self._bar: tqdm[Any] = tqdm(disable=True)
 
@@ -179,11 +185,13 @@ class Climb:
         if k > 0:
             self._meet(k, affine_range(layers[k], *activation_range(layers[k - 1], self.ranges[k - 1])))
         neurons = self.effort.select(rung, k, self.ranges[k], layers[k].relu, last=k == len(layers) - 1)
+        neurons = np.setdiff1d(neurons, self.finished)  # a run that was cut short in this layer has done those
         affine = k == 0 and self.start.polytope is None  # in x over a box: the interval is as tight as can be
         if neurons.size > 0 and not affine:
             self._work(rung, k, neurons)
             width = float(np.mean(self.ranges[k].upper - self.ranges[k].lower))
             logger.info(f"{rung}, layer {k}: mean width {width:.6g} after {time.perf_counter() - begin:.2f} s")
+        self.finished = self.finished[:0]
         self._bar.update(end - self._bar.n)
 
     def _work(self, rung: str, k: int, neurons: Ints) -> None:
@@ -201,7 +209,9 @@ class Climb:
                     finished = finished and not self._late()
                 else:
                     self._take(rung, k, part, outcome)
-                    finished = finished and outcome.finished
+                    done = outcome.finished and not self._late()  # the last solve may have been cut short
+                    finished = finished and done
+                    self.finished = np.union1d(self.finished, part if done else part[:0])
                 if self.executor is None and not finished:
                     break
                 end += 2 * part.size
@@ -247,6 +257,7 @@ class Climb:
         return self.deadline is not None and time.time() >= self.deadline
 
     def _lose(self, neurons: Ints, why: str) -> None:
+        self.whole = False
         named = ", ".join(map(str, neurons[:5])) + (f" and {neurons.size - 5} more" if neurons.size > 5 else "")
         self.note(f"lost {self.where}: neurons {named} keep the bounds they had ({why})")
 

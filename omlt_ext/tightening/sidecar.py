@@ -14,6 +14,7 @@ from scipy import sparse
 from ..archive import read_archive, write_archive
 from ..bounds import Bounds
 from ..domain import Box, Floats, Polytope
+from ..encoding import Ints
 from ..errors import OptionError, ReadError
 from ..network import Network
 from .effort import Effort
@@ -23,21 +24,24 @@ Position = tuple[int, int]  # (position of the rung on the ladder, layer)
 
 @dataclass(frozen=True, eq=False)
 class Saved:
-    """What a file holds: bounds, points found (m, n_in), and the last layer finished.
+    """What a file holds: bounds, points found (m, n_in), and how far the run came.
 
-    `position` is None where the run had another effort or started from other bounds: this one may use what the other
-    found, but does not go on where it ended.
+    `position` is the last layer finished, None for none, `finished` neurons of the next one that are done. `same` is
+    False where the run had another effort or started from other bounds: this one may use what the other found, but does
+    not go on where it ended.
     """
 
     bounds: Bounds
     points: Floats
     position: Position | None
+    finished: Ints
+    same: bool
 
 
 class Sidecar:
     """The file of one run: of a network over a domain, from given bounds, with an effort.
 
-    It is an ordinary file of bounds, which `Bounds.load` reads, with four entries more. Raises `OptionError` where the
+    It is an ordinary file of bounds, which `Bounds.load` reads, with five entries more. Raises `OptionError` where the
     file belongs to another network or domain, or cannot be written, `ReadError` where it is damaged or holds no run.
     """
 
@@ -70,6 +74,7 @@ class Sidecar:
             problem, run = str(file["run_problem"]), str(file["run"])
             rung, layer = (int(number) for number in file["run_position"])
             points = np.asarray(file["run_points"], dtype=np.float64)
+            finished = np.asarray(file["run_finished"], dtype=np.int64)
         except (KeyError, ValueError, TypeError):
             raise ReadError(f"{self.path}: holds bounds, but no run to resume; give them as bounds= instead") from None
         if problem != self.problem:
@@ -78,12 +83,15 @@ class Sidecar:
             )
         if points.shape[1:] != (self.n_inputs,):
             raise ReadError(f"{self.path}: the points found have shape {points.shape}; the file is damaged")
-        return Saved(bounds, points, (rung, layer) if run == self.run else None)
+        if run != self.run:
+            return Saved(bounds, points, None, finished[:0], same=False)
+        return Saved(bounds, points, (rung, layer) if rung >= 0 else None, finished, same=True)
 
-    def write(self, bounds: Bounds, position: Position, points: Floats) -> None:
+    def write(self, bounds: Bounds, position: Position | None, points: Floats, finished: Ints | None = None) -> None:
         """Replace the file at once, so that a kill leaves either the old or the new one."""
         entries: dict[str, Any] = {"run_problem": np.array(self.problem), "run": np.array(self.run)}
-        entries |= {"run_position": np.array(position), "run_points": points}
+        entries |= {"run_position": np.array(position or (-1, -1)), "run_points": points}
+        entries["run_finished"] = np.empty(0, dtype=np.int64) if finished is None else finished
         half = self.path.with_name(self.path.name + ".part")
         try:
             write_archive(half, bounds.arrays() | entries)
