@@ -7,6 +7,10 @@ first solve, which translates the model. The array path bounds all neurons of th
 does: dual ascent, making the small LPs, solving, checking, and the rigorous evaluation. Both have the same bounds of
 the layers before, by dual ascent. Every bound of the sample is compared. "dual rung" is the time of that whole rung,
 with interval and CROWN, and how often the loop would last as long for the layers together.
+
+The table `plain` has the networks of the benchmark `ladder`, all layers after the first. "plain LPs" are arrays without
+Pyomo: one persistent HiGHS model a layer (relaxed big-M, no presolve, no scaling), a new objective for each bound, warm
+starts from the bound before. They too are measured on a sample and scaled; "LP rung" is the rung with all that it does.
 """
 
 from __future__ import annotations
@@ -17,11 +21,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pyomo.environ as pyo
+from ladder import cases, timed
 from networks import default_init
 from record import Tables, spread
 from tqdm.auto import tqdm
 
-from omlt_ext import Bounds, Box, Effort, Network, ReLUBlock, tighten_bounds
+from omlt_ext import Bounds, Box, Effort, Layer, Network, ReLUBlock, tighten_bounds
+from omlt_ext.formulations import BigM
+from omlt_ext.milp import network_model
+from omlt_ext.solvers import HighsSolver
 from omlt_ext.tightening.lp import lp_rung
 from omlt_ext.tightening.task import Task
 
@@ -57,7 +65,39 @@ def main(*, small: bool = False) -> Tables:
             row |= {f"times faster than {name}": milliseconds.mean() / per_bound.median()}
         rows.append(row)
     table = pd.DataFrame(rows)
-    return {"lp": table, "layers": together(table, dual_seconds)}
+    return {"lp": table, "layers": together(table, dual_seconds), "plain": plain(small)}
+
+
+def plain(small: bool) -> pd.DataFrame:
+    """Plain LPs, the LP rung and the dual rung of each network."""
+    rows = []
+    for name, network, box in tqdm(list(cases(small)), desc="plain LPs", unit="network"):
+        bounds, dual_seconds = timed(network, box, Effort("dual"))
+        lp_seconds = timed(network, box, Effort("lp", leaves=1))[1]
+        layers = range(1, len(network.layers))
+        seconds = sum(plain_layer(network, bounds, k, 2 if small else SAMPLE) for k in layers)
+        row = {"network": name, "plain LPs s": seconds, "LP rung s": lp_seconds, "dual rung s": dual_seconds}
+        rows.append(row | {"LP rung faster": seconds / lp_seconds, "dual rung faster": seconds / dual_seconds})
+    return pd.DataFrame(rows)
+
+
+def plain_layer(network: Network, bounds: Bounds, k: int, sample: int) -> float:
+    """Seconds for all bounds of layer k, from the first neurons' `sample` bounds after one that is not counted."""
+    top = Layer(network.layers[k].weight, network.layers[k].bias, relu=False)
+    part = Network([*network.layers[:k], top])
+    known = Bounds.of(part, bounds.box, bounds.lower[: k + 1], bounds.upper[: k + 1])
+    model = network_model(part, known, BigM()).relax()
+    solver = HighsSolver(model, {"presolve": "off", "simplex_scale_strategy": 0})
+    seconds = []
+    for row in [sample, *range(sample)]:
+        c = np.zeros(model.n_columns)
+        c[model.networks[0].outputs[row // 2 % top.n_out]] = 1.0 if row % 2 else -1.0
+        begin = time.perf_counter()
+        solver.set_objective(c, maximize=False)
+        if solver.solve().status != "optimal":
+            raise RuntimeError(f"layer {k}: an LP was not solved")
+        seconds.append(time.perf_counter() - begin)
+    return 2 * top.n_out * float(np.mean(seconds[1:]))
 
 
 def together(table: pd.DataFrame, dual_seconds: float) -> pd.DataFrame:
