@@ -21,7 +21,7 @@ exit codes:
   0    done; maximize: the value is proved optimal within the gap
   1    an error: the file, the box or an option cannot be used (one line on standard error)
   2    wrong arguments
-  3    stopped early, the result so far is printed: time limit, Ctrl-C, or a limit of the solver
+  3    stopped early, the result so far is printed: time limit, Ctrl-C, a lost worker, a limit of the solver
   130  Ctrl-C anywhere else
 """
 

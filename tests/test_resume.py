@@ -192,7 +192,9 @@ def test_another_network_or_domain_is_refused(network: Network, tmp_path: Path) 
 def test_files_that_hold_no_run(network: Network, tmp_path: Path) -> None:
     plain, run = tmp_path / "plain.npz", tmp_path / "run.npz"
     tighten_bounds(network, (-1, 1)).save(plain)
-    with pytest.raises(ReadError, match=r"plain\.npz: holds bounds, but no run to resume; give them as bounds="):
+    with pytest.raises(
+        ReadError, match=r"plain\.npz: holds bounds, but no run to resume; tighten_bounds takes them as bounds="
+    ):
         tighten_bounds(network, (-1, 1), resume=plain)
     tighten_bounds(network, (-1, 1), EFFORT, resume=run)
     whole = run.read_bytes()

@@ -76,7 +76,10 @@ class Sidecar:
             points = np.asarray(file["run_points"], dtype=np.float64)
             finished = np.asarray(file["run_finished"], dtype=np.int64)
         except (KeyError, ValueError, TypeError):
-            raise ReadError(f"{self.path}: holds bounds, but no run to resume; give them as bounds= instead") from None
+            raise ReadError(
+                f"{self.path}: holds bounds, but no run to resume; tighten_bounds takes them as bounds=, and a run needs a "
+                "file of its own"
+            ) from None
         if problem != self.problem:
             raise OptionError(
                 f"{self.path} belongs to another network or domain; give another file, or delete it to start anew"
