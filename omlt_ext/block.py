@@ -14,6 +14,7 @@ from typing import Any, TextIO
 import numpy as np
 import pyomo.environ as pyo
 from numpy.typing import ArrayLike
+from pyomo.common.gc_manager import PauseGC
 from pyomo.core.base.block import ScalarBlock
 from pyomo.core.base.indexed_component_slice import IndexedComponent_slice
 
@@ -156,9 +157,10 @@ class ReLUBlock(ScalarBlock):
         if self.component("layer") is not None:
             self.del_component("layer")
         self.layer = pyo.Block(range(len(encodings)))
-        for k, encoding in enumerate(encodings[:-1]):
-            carry = write_layer(self.layer[k], encoding, carry)
-        write_layer(self.layer[len(encodings) - 1], encodings[-1], carry, outputs)
+        with PauseGC():  # thousands of new objects and no garbage: a full collection would cost more than the block
+            for k, encoding in enumerate(encodings[:-1]):
+                carry = write_layer(self.layer[k], encoding, carry)
+            write_layer(self.layer[len(encodings) - 1], encodings[-1], carry, outputs)
 
     def _known_bounds(self, request: Request, box: Box) -> Bounds | None:
         """The user's bounds and, where the box has only shrunk, those that the block has already."""

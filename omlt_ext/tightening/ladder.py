@@ -96,7 +96,10 @@ def tighten_bounds(
     sidecar = None if resume is None else Sidecar(resume, network, box, polytope, bounds, chosen)
     saved = None if sidecar is None else sidecar.read()
     done = None if saved is None else saved.position
-    climb = Climb(network, chosen, _start(network, domain, chosen, bounds, saved), executor)
+    start = _start(network, domain, chosen, bounds, saved)
+    if RUNGS.keys().isdisjoint(chosen.rungs) and sidecar is None:
+        return start  # all done in one pass
+    climb = Climb(network, chosen, start, executor)
     if saved is not None:
         climb.points, climb.finished = saved.points, saved.finished
     climb.deadline = None if chosen.seconds is None else begin + chosen.seconds

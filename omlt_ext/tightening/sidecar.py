@@ -77,8 +77,8 @@ class Sidecar:
             finished = np.asarray(file["run_finished"], dtype=np.int64)
         except (KeyError, ValueError, TypeError):
             raise ReadError(
-                f"{self.path}: holds bounds, but no run to resume; tighten_bounds takes them as bounds=, and a run needs a "
-                "file of its own"
+                f"{self.path}: holds bounds, but no run to resume; tighten_bounds takes them as bounds=, a run "
+                "needs a file of its own"
             ) from None
         if problem != self.problem:
             raise OptionError(
