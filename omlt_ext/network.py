@@ -302,6 +302,11 @@ def compact(weight: object) -> Weight:
     return sparse.csr_array(dense) if np.count_nonzero(dense) < SPARSE_BELOW * dense.size else dense
 
 
+def dense(matrix: Any) -> Any:
+    """A dense array from a dense or sparse one, of the same type of numbers."""
+    return np.asarray(matrix.toarray() if sparse.issparse(matrix) else matrix)
+
+
 def _weight(weight: Any) -> Weight:
     if sparse.issparse(weight):
         if weight.ndim != 2 or weight.dtype.kind == "c":

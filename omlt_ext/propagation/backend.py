@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from ..errors import MissingDependencyError, OptionError
-from ..network import Weight
+from ..network import Weight, dense
 
 Array = Any  # an array of the back end in single precision, or of indices
 
@@ -50,10 +50,10 @@ class NumpyLinear:
         self.weight = weight.astype(np.float32)
 
     def back(self, D: Array) -> Array:
-        return _dense(D @ self.weight)
+        return dense(D @ self.weight)
 
     def forward(self, h: Array) -> Array:
-        return _dense((self.weight @ h.T).T)
+        return dense((self.weight @ h.T).T)
 
 
 class NumpyBackend:
@@ -126,7 +126,3 @@ class TorchBackend:
 def open_backend(name: str, device: str = "cpu") -> Backend:
     """The back end "numpy" or "torch"; `MissingDependencyError` without torch, `OptionError` without the device."""
     return TorchBackend(device) if name == "torch" else NumpyBackend()
-
-
-def _dense(matrix: Any) -> Array:
-    return np.asarray(matrix.toarray() if sparse.issparse(matrix) else matrix)

@@ -40,7 +40,7 @@ from scipy import sparse
 
 from ..bounds import Bounds
 from ..domain import Box, Floats, Polytope, as_domain
-from ..network import Layer, Network, Weight
+from ..network import Layer, Network, Weight, dense
 from .interval import Range, activation_range, affine_range, checked, collect, given, interval
 from .rounding import EPS, TINY, absolute_product, gamma, nonzeros, round_down, row_blocks
 
@@ -175,7 +175,7 @@ def backward(
     [ 2. -5.]
     """
     layer = network.layers[k]
-    A, c = _dense(C @ layer.weight), C @ layer.bias
+    A, c = dense(C @ layer.weight), C @ layer.bias
     e = abs(C) @ errors[k].row + errors[k].constant
     for i in range(k - 1, -1, -1):
         layer, ease = network.layers[i], relaxations[i]
@@ -187,7 +187,7 @@ def backward(
         e += gamma(2.0) * np.abs(c) + gamma(layer.n_out + 2.0) * np.abs(lifted)
         e += TINY * float(ease.magnitude.sum()) + errors[i].constant
         c = c + lifted + D @ layer.bias
-        A = _dense(D @ layer.weight)
+        A = dense(D @ layer.weight)
         e += np.abs(D, out=D) @ (EPS * ease.magnitude + errors[i].row)
     if polytope is not None and mu is not None:
         far = np.maximum(np.abs(box.lower), np.abs(box.upper))
@@ -235,7 +235,3 @@ def both_signs(rows: slice, n: int) -> Weight:
     m = rows.stop - rows.start
     signs, picked = np.repeat([1.0, -1.0], m), np.tile(np.arange(rows.start, rows.stop), 2)
     return sparse.csr_array((signs, (np.arange(2 * m), picked)), shape=(2 * m, n))
-
-
-def _dense(matrix: Weight) -> Floats:
-    return np.asarray(matrix.toarray() if sparse.issparse(matrix) else matrix)

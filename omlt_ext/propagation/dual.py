@@ -21,10 +21,10 @@ from numpy.typing import ArrayLike
 from ..bounds import Bounds
 from ..domain import Box, Floats, Polytope
 from ..encoding import Ints
-from ..network import Layer, Network, Weight
+from ..network import Layer, Network, Weight, dense
 from .ascent import Before, Lagrangian, Multipliers, Pace, Slopes, ascend
 from .backend import Array, Backend, NumpyBackend
-from .crown import AffineError, Relaxation, _dense, affine_error, backward, both_signs, crown, layer_by_layer, relax
+from .crown import AffineError, Relaxation, affine_error, backward, both_signs, crown, layer_by_layer, relax
 from .interval import Range, activation_range, collect, given
 from .rounding import row_blocks
 
@@ -70,7 +70,7 @@ class Head:
         """The Lagrangian of the target rows C z^k."""
         top = self.network.layers[-1]
         with np.errstate(all="ignore"):
-            rows, c = _dense(C @ top.weight), C @ top.bias
+            rows, c = dense(C @ top.weight), C @ top.bias
             return Lagrangian(self.backend, self.slopes, self.bounds.box, self.bounds.polytope, rows, c)
 
     def evaluate(self, C: Weight, found: Multipliers, chunk_bytes: int) -> Floats:

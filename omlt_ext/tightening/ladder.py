@@ -118,7 +118,7 @@ def tighten_bounds(
         climb.note(f"stopped at the time limit {climb.where}; the bounds are valid, not as tight as asked")
     except KeyboardInterrupt:
         climb.note(f"stopped by Ctrl-C {climb.where}; the bounds are valid, not as tight as asked")
-    if sidecar is not None and climb.finished.size > 0:  # of a layer that was cut short
+    if sidecar is not None and climb.whole and climb.finished.size > 0:  # of the layer after `done`, cut short
         sidecar.write(climb.bounds, done, climb.points, climb.finished)
     return climb.bounds
 
