@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from omlt_ext.encoding import Draft, Encoding, LayerBounds
+from omlt_ext.draft import Draft
+from omlt_ext.encoding import Encoding, LayerBounds
 from omlt_ext.network import Layer
 
 

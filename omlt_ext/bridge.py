@@ -19,8 +19,7 @@ from pyomo.core.base.block import BlockData
 from scipy import sparse
 
 from .block import ReLUBlock
-from .domain import Floats
-from .encoding import Ints
+from .domain import Floats, Ints
 from .errors import ModelError
 from .milp import MatrixModel, ModelBuilder
 from .network import Bools

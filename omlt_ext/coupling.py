@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from .domain import Floats
-from .encoding import ZERO, Ints
+from .domain import Floats, Ints
+from .encoding import ZERO
 from .propagation.feasibility import activity
 from .surroundings import Surroundings
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from .errors import BoundsError, OmltExtError, ShapeError
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False, init=False)

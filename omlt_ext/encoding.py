@@ -1,27 +1,31 @@
-"""What a formulation returns for one layer: columns and sparse rows, read by Pyomo and by the solvers alike.
+"""What a formulation returns for one layer: columns, sparse rows and logic, read by Pyomo and by the solvers alike.
 
 Symbols: W weight, b bias, z = W h' + b pre-activation with h' the layer's inputs, h post-activation, l <= z <= u
 bounds, sigma binary (1: active). A layer's local columns are its inputs 0 .. n_in - 1, then the columns it adds, group
 after group. Three kinds of neurons never need a binary: linear ones and ReLUs with l >= 0 have h = z (one column for
 both), ReLUs with u <= 0 have h = 0 (no column, no row).
+
+Logic is what rows over such columns cannot say: *indicators*, rows that hold where a binary has a value, and *pairs* of
+columns >= 0 of which one is 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 
 from .bounds import REMEDY, Bounds
-from .domain import Floats, check_interval
+from .domain import Floats, Ints, check_interval
 from .network import Bools, Layer, Network
+from .propagation.linear import LinearRanges
 
-Ints = NDArray[np.int64]
 ZERO = -1  # in `Encoding.output`: this neuron's h is 0 everywhere, there is no column for it
+SUBSTITUTED = -2  # in `Encoding.output`: this neuron's h is an affine expression of columns, later layers use those
+# (weight (m, n_in), dense or CSR; effort "interval", "crown" or "dual") -> lower (m,), upper (m,) of weight @ h'
+RangeOf: TypeAlias = Callable[[Any, str], tuple[Floats, Floats]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,16 +54,54 @@ class Rows:
 
 
 @dataclass(frozen=True, eq=False)
-class Encoding:
-    """One layer as columns and rows. `output[j]` is the local column that carries h_j, or `ZERO`.
+class Indicators:
+    """Rows that hold wherever a binary has a value: column `binary[i]` = `value` implies row i of `rows`."""
 
-    `str(encoding)` writes it out as algebra, a line for each column and row.
+    rows: Rows
+    binary: Ints
+    value: int
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Pairs of columns, both >= 0, of which at most one is not 0: columns `first[i]` and `second[i]` for `neuron[i]`.
+
+    `kind` says how a model is told: "sos1", a special ordered set, or "complements", 0 <= first _|_ second >= 0.
+    """
+
+    name: str
+    neuron: Ints
+    first: Ints
+    second: Ints
+    kind: str = "sos1"
+
+
+class Separator(Protocol):
+    """Finds rows that cut a point off: a picklable object that belongs to one layer."""
+
+    def __call__(self, x: Floats) -> Rows:
+        """Rows over the layer's local columns that are valid for the layer, and violated by its local point x."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """One layer as columns, rows and logic. `output[j]` is the local column that carries h_j, `ZERO` or `SUBSTITUTED`.
+
+    `carry`: the local columns that are the next layer's inputs, where those are not simply `output`. `exact` is False
+    where points other than the network's own are feasible (a relaxation). `separator` finds cuts for a point.
+    `str(encoding)` writes it out as algebra, a line for each column, row, indicator and pair.
     """
 
     n_in: int
     columns: tuple[Columns, ...]
     rows: tuple[Rows, ...]
     output: Ints
+    indicators: tuple[Indicators, ...] = ()
+    pairs: tuple[Pairs, ...] = ()
+    carry: Ints | None = None
+    exact: bool = True
+    separator: Separator | None = None
 
     @property
     def n_columns(self) -> int:
@@ -71,6 +113,16 @@ class Encoding:
         own = [f"{group.name}[{j}]" for group in self.columns for j in group.neuron]
         return [f"x[{i}]" for i in range(self.n_in)] + own
 
+    @property
+    def has_logic(self) -> bool:
+        """Whether there are indicators or pairs, which not every solver takes."""
+        return any(part.rows.neuron.size for part in self.indicators) or any(part.neuron.size for part in self.pairs)
+
+    @property
+    def handed_on(self) -> Ints:
+        """The local columns that are the next layer's inputs, `ZERO` where such an input is 0."""
+        return self.output if self.carry is None else self.carry
+
     def __str__(self) -> str:
         names = self.names()
         lines = []
@@ -79,12 +131,17 @@ class Encoding:
                 domain = f"in {{{low:g}, ..., {high:g}}}" if group.integer else f"in [{low:g}, {high:g}]"
                 lines.append(f"{group.name}[{j}] {domain}")
         for rows in self.rows:
-            for i, j in enumerate(rows.neuron):
-                start, stop = rows.matrix.indptr[i : i + 2]
-                terms = zip(rows.matrix.indices[start:stop], rows.matrix.data[start:stop], strict=True)
-                body = _algebra([(names[column], float(value)) for column, value in sorted(terms)])
-                lines.append(f"{rows.name}[{j}]: {_between(rows.lower[i], body, rows.upper[i])}")
-        lines += [f"h[{j}] is {'0' if column == ZERO else names[column]}" for j, column in enumerate(self.output)]
+            lines += [f"{rows.name}[{j}]: {row}" for j, row in zip(rows.neuron, _algebra(rows, names), strict=True)]
+        for part in self.indicators:
+            rows = part.rows
+            for j, binary, row in zip(rows.neuron, part.binary, _algebra(rows, names), strict=True):
+                lines.append(f"{rows.name}[{j}]: {names[binary]} = {part.value} -> {row}")
+        for pairs in self.pairs:
+            sign = {"sos1": ", {} in SOS1", "complements": " >= 0 _|_ {} >= 0"}[pairs.kind]
+            for j, one, other in zip(pairs.neuron, pairs.first, pairs.second, strict=True):
+                lines.append(f"{pairs.name}[{j}]: {names[one]}{sign.format(names[other])}")
+        said = {ZERO: "0", SUBSTITUTED: "substituted"}
+        lines += [f"h[{j}] is {said.get(int(column)) or names[column]}" for j, column in enumerate(self.output)]
         return "\n".join(lines)
 
     def __deepcopy__(self, memo: object) -> Encoding:
@@ -96,7 +153,8 @@ class LayerBounds:
     """Bounds that one layer's encoding may use: of its pre-activations and of its inputs.
 
     `held` (n_out,), where given, marks neurons whose range does not follow from the ranges of the layer's inputs (it
-    comes from the model around the network): the encoding has to enforce it. A `Draft` does.
+    comes from the model around the network): the encoding has to enforce it. A `Draft` does. `ranges` bounds linear
+    functions of the layer's inputs, better than the inputs' own ranges do; None where those say all that is known.
     """
 
     lower: Floats
@@ -104,10 +162,15 @@ class LayerBounds:
     input_lower: Floats
     input_upper: Floats
     held: Bools | None = None
+    ranges: RangeOf | None = None
 
 
 class Formulation(Protocol):
-    """A way to write h = max(0, z): a frozen object with a name and one method that encodes one layer."""
+    """A way to write h = max(0, z): a frozen object with a name and one method that encodes one layer.
+
+    One that looks at all layers together has `encode_network(network, bounds, held)` as well, which is then called
+    instead and returns a tuple of encodings. One that also writes smooth activations says so with `nonlinear = True`.
+    """
 
     @property
     def name(self) -> str: ...
@@ -115,136 +178,46 @@ class Formulation(Protocol):
     def encode(self, layer: Layer, bounds: LayerBounds) -> Encoding: ...
 
 
-class Draft:
-    """The part of an encoding that every formulation shares: the states, z and h columns and the rows z = W h' + b.
-
-    A formulation takes the neurons `unstable`, their column numbers `z[unstable]` and `h[unstable]`, adds columns
-    and rows with `add_columns` and `add_rows`, and returns `encoding()`. Raises `BoundsError` on missing, infinite or
-    crossed bounds.
-    """
-
-    def __init__(self, layer: Layer, bounds: LayerBounds) -> None:
-        self.layer = layer
-        self.lower = np.asarray(bounds.lower, dtype=np.float64)
-        self.upper = np.asarray(bounds.upper, dtype=np.float64)
-        check_interval(self.lower, self.upper, "neuron")
-        neurons = np.arange(layer.n_out)
-        inactive: Bools = layer.relu & (self.upper <= 0) & (self.lower < 0)
-        active: Bools = layer.relu & (self.lower >= 0)
-        present = neurons[~inactive]
-        self.unstable: Ints = neurons[layer.relu & ~inactive & ~active]
-        self._columns: list[Columns] = []
-        self._rows: list[tuple[str, Ints, list[tuple[Any, Any]], Floats, Floats]] = []
-        self._size = layer.n_in
-        self.z = np.full(layer.n_out, ZERO)
-        self.z[present] = self.add_columns("z", present, self.lower[present], self.upper[present])
-        self.h = self.z.copy()
-        j = self.unstable
-        self.h[j] = self.add_columns("h", j, np.zeros(j.size), self.upper[j])
-        self._present = present
-        self._held = neurons[:0] if bounds.held is None else neurons[bounds.held]
-
-    def add_columns(
-        self, name: str, neuron: Ints, lower: ArrayLike, upper: ArrayLike, *, integer: bool = False
-    ) -> Ints:
-        """Add a group of columns, one for each entry of `neuron`, and return their local numbers."""
-        low, high = (np.broadcast_to(np.asarray(end, dtype=np.float64), neuron.shape) for end in (lower, upper))
-        self._columns.append(Columns(name, neuron, low, high, integer))
-        first, self._size = self._size, self._size + neuron.size
-        return np.arange(first, self._size)
-
-    def add_rows(
-        self,
-        name: str,
-        neuron: Ints,
-        terms: Sequence[tuple[Ints, ArrayLike]],
-        *,
-        lower: ArrayLike = -np.inf,
-        upper: ArrayLike = np.inf,
-    ) -> None:
-        """Add a group of rows lower <= sum of coefficient * column <= upper, one for each entry of `neuron`.
-
-        Each term is (column of every row, coefficient of every row or one for all).
-        """
-        parts = [
-            (columns, np.broadcast_to(np.asarray(value, dtype=np.float64), neuron.shape)) for columns, value in terms
-        ]
-        low, high = (np.broadcast_to(np.asarray(end, dtype=np.float64), neuron.shape) for end in (lower, upper))
-        self._rows.append((name, neuron, parts, low, high))
-
-    def encoding(self) -> Encoding:
-        """The finished encoding; the rows z - W h' = b come first, those of held neurons, l <= z <= u, last."""
-        rows = [self._affine()]
-        for name, neuron, parts, low, high in self._rows:
-            at = np.arange(neuron.size)
-            triplets = (np.concatenate([v for _, v in parts]), (np.tile(at, len(parts)), np.concatenate(_first(parts))))
-            rows.append(Rows(name, neuron, sparse.csr_array(triplets, shape=(neuron.size, self._size)), low, high))
-        if self._held.size:
-            rows.append(self._range())
-        return Encoding(self.layer.n_in, tuple(self._columns), tuple(rows), self.h)
-
-    def _affine(self) -> Rows:
-        j, b = self._present, self.layer.bias[self._present]
-        if not self.layer.is_sparse:
-            dense = self.layer.weight if j.size == self.layer.n_out else self.layer.weight[j]
-            if np.count_nonzero(dense) == dense.size:  # no zeros to leave out: every row has the same shape
-                indices, data = (np.empty((j.size, dense.shape[1] + 1), dtype=kind) for kind in (np.int32, np.float64))
-                indices[:, :-1], indices[:, -1] = np.arange(dense.shape[1]), self.z[j]
-                np.negative(dense, out=data[:, :-1])
-                data[:, -1] = 1.0
-                indptr = np.arange(j.size + 1, dtype=np.int32) * data.shape[1]
-                matrix = sparse.csr_array((data.ravel(), indices.ravel(), indptr), shape=(j.size, self._size))
-                return Rows("affine", j, matrix, b, b)
-        W = self.layer.csr_weight()[j]
-        entries = np.diff(W.indptr)
-        indptr = np.concatenate([[0], np.cumsum(entries + 1)])
-        last = indptr[1:] - 1  # each row: -W, then 1 for its own z
-        own = np.zeros(int(indptr[-1]), dtype=bool)
-        own[last] = True
-        indices = np.empty(own.size, dtype=np.int64)
-        data = np.empty(own.size)
-        indices[own], data[own] = self.z[j], 1.0
-        indices[~own], data[~own] = W.indices, -W.data
-        matrix = sparse.csr_array((data, indices, indptr), shape=(j.size, self._size))
-        return Rows("affine", j, matrix, b, b)
-
-    def _range(self) -> Rows:
-        """l <= z <= u on the z column, or on W h' where an inactive neuron has none."""
-        j = self._held
-        at = np.arange(j.size)
-        own = self.z[j] != ZERO
-        W = self.layer.csr_weight()[j[~own]]
-        row = np.concatenate([at[own], np.repeat(at[~own], np.diff(W.indptr))])
-        column = np.concatenate([self.z[j[own]], W.indices])
-        data = np.concatenate([np.ones(int(own.sum())), W.data])
-        shift = np.where(own, 0.0, self.layer.bias[j])
-        low, high = self.lower[j] - shift, self.upper[j] - shift
-        low = np.where(shift == 0.0, low, np.nextafter(low, -np.inf))  # outward: the subtraction may have rounded
-        high = np.where(shift == 0.0, high, np.nextafter(high, np.inf))
-        return Rows("range", j, sparse.csr_array((data, (row, column)), shape=(j.size, self._size)), low, high)
-
-
 def encode_network(
     network: Network, bounds: Bounds, formulation: Formulation, held: Sequence[Bools] | None = None
 ) -> tuple[Encoding, ...]:
     """The encoding of every layer of `network` under `bounds`; `held[k]` as in `LayerBounds`."""
     bounds.check_network(network)
+    whole = getattr(formulation, "encode_network", None)
+    if whole is not None:
+        return tuple(whole(network, bounds, held))
+    return tuple(
+        formulation.encode(layer, known)
+        for layer, known in zip(network.layers, layer_bounds(network, bounds, held), strict=True)
+    )
+
+
+def layer_bounds(network: Network, bounds: Bounds, held: Sequence[Bools] | None = None) -> list[LayerBounds]:
+    """What the encoding of each layer may use; `BoundsError` names layer and neuron of a bad bound."""
     low, high = bounds.box.lower, bounds.box.upper
-    encodings = []
+    found = []
     for k, layer in enumerate(network.layers):
         z_low, z_high = bounds.lower[k], bounds.upper[k]
         check_interval(z_low, z_high, lambda j, k=k: f"layer {k}, neuron {j}", REMEDY)
         mask = held[k] if held is not None and held[k].any() else None
-        encodings.append(formulation.encode(layer, LayerBounds(z_low, z_high, low, high, mask)))
+        ranges = LinearRanges(network, bounds, k) if k else None
+        found.append(LayerBounds(z_low, z_high, low, high, mask, ranges))
         low, high = layer.activation(z_low), layer.activation(z_high)
-    return tuple(encodings)
+    return found
 
 
-def _first(parts: Iterable[tuple[Any, Any]]) -> list[Any]:
-    return [columns for columns, _ in parts]
+def _algebra(rows: Rows, names: Sequence[str]) -> list[str]:
+    """Every row as a line of algebra."""
+    lines = []
+    for i in range(rows.neuron.size):
+        start, stop = rows.matrix.indptr[i : i + 2]
+        terms = zip(rows.matrix.indices[start:stop], rows.matrix.data[start:stop], strict=True)
+        body = _sum([(names[column], float(value)) for column, value in sorted(terms)])
+        lines.append(_between(rows.lower[i], body, rows.upper[i]))
+    return lines
 
 
-def _algebra(terms: Sequence[tuple[str, float]]) -> str:
+def _sum(terms: Sequence[tuple[str, float]]) -> str:
     text = ""
     for name, value in terms:
         sign = "-" if value < 0 else "+"

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 
 from .bounds import Bounds
-from .domain import Floats
-from .encoding import ZERO, Encoding, Formulation, Ints, encode_network
+from .domain import Floats, Ints
+from .encoding import ZERO, Encoding, Formulation, encode_network
 from .errors import ShapeError
 from .network import Bools, Network
 

@@ -18,8 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from .domain import Floats
-from .encoding import Ints
+from .domain import Floats, Ints
 from .errors import InfeasibleError, SolverError
 from .milp import MatrixModel
 from .solvers import HighsSolver, SolveResult, lowered

@@ -140,7 +140,7 @@ def _encoded(state: State) -> Any:
         if mask.any() and not any(rows.name == "range" for rows in encoding.rows):
             raise FormulationError(
                 f"{block.name}: the formulation {block.formulation.name!r} ignores LayerBounds.held in layer {k}; "
-                f"build its encoding from omlt_ext.encoding.Draft"
+                f"build its encoding from omlt_ext.draft.Draft"
             )
     return encodings
 

@@ -24,8 +24,7 @@ from scipy import sparse
 
 from .block import Limits, ReLUBlock
 from .bridge import own_rows, relu_blocks, row_masks
-from .domain import Floats
-from .encoding import Ints
+from .domain import Floats, Ints
 from .errors import InfeasibleError, ModelError
 from .inputs import UNBOUNDED, member_bounds
 from .network import Bools

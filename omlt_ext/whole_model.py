@@ -21,8 +21,8 @@ from tqdm.auto import tqdm
 
 from .bounds import Bounds
 from .coupling import input_rows, is_coupled, links
-from .domain import Box, Floats, Polytope
-from .encoding import Ints, encode_network
+from .domain import Box, Floats, Ints, Polytope
+from .encoding import encode_network
 from .errors import InfeasibleError
 from .inputs import wanted_box
 from .milp import EmbeddedNetwork, MatrixModel, ModelBuilder

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omlt_ext import Box, Layer, Network, OmltExtError, plugins
-from omlt_ext.encoding import Draft, Encoding, LayerBounds
+from omlt_ext.draft import Draft
+from omlt_ext.encoding import Encoding, LayerBounds
 from omlt_ext.errors import BoundsError, FormulationError, NetworkError, OptionError, ShapeError
 from omlt_ext.formulations import BigM
 from omlt_ext.heuristics import maximize

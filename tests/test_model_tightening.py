@@ -14,7 +14,8 @@ from pyomo.contrib.fbbt.fbbt import fbbt
 from pyomo.gdp import Disjunct, Disjunction
 
 from omlt_ext import Bounds, Effort, Layer, Network, ReLUBlock
-from omlt_ext.encoding import Draft, LayerBounds
+from omlt_ext.draft import Draft
+from omlt_ext.encoding import LayerBounds
 from omlt_ext.errors import BoundsError, FormulationError, ModelError, OptionError
 from omlt_ext.formulations import BigM
 

@@ -34,8 +34,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from ..domain import Box, Floats, Polytope
-from ..encoding import Ints
+from ..domain import Box, Floats, Ints, Polytope
 from ..network import Layer, Weight
 from .backend import Array, Backend, Linear
 from .crown import Relaxation

@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..bounds import Bounds
-from ..domain import Box, Floats, Polytope
-from ..encoding import Ints
+from ..domain import Box, Floats, Ints, Polytope
 from ..network import Layer, Network, Weight, dense
 from .ascent import Before, Lagrangian, Multipliers, Pace, Slopes, ascend
 from .backend import Array, Backend, NumpyBackend

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 
-from ..domain import Floats
-from ..encoding import Ints
+from ..domain import Floats, Ints
 from ..errors import LicenceError, MissingDependencyError, SolverError
 from ..milp import MatrixModel
 from .scaling import row_factors, scale_model

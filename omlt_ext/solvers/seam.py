@@ -9,8 +9,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..domain import Floats
-from ..encoding import Ints
+from ..domain import Floats, Ints
 from ..milp import MatrixModel
 
 TOLERANCE = 1e-6  # of a dual bound, relative to max(1, |bound|): the solvers' feasibility tolerance

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..encoding import Ints
+from ..domain import Ints
 from ..errors import BoundsError, OptionError
 from ..network import Bools
 from ..propagation.interval import Range

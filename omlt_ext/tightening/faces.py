@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bounds import Bounds
-from ..domain import Floats
-from ..encoding import Ints
+from ..domain import Floats, Ints
 from ..network import Bools, Layer
 from ..propagation.ascent import Multipliers, Pass
 from ..propagation.dual import Head

@@ -20,8 +20,7 @@ from numpy.typing import ArrayLike
 from tqdm.auto import tqdm
 
 from ..bounds import Bounds
-from ..domain import Box, Floats, Polytope, as_domain
-from ..encoding import Ints
+from ..domain import Box, Floats, Ints, Polytope, as_domain
 from ..errors import InfeasibleError, NetworkError, OptionError
 from ..network import Network
 from ..plugins import formulation

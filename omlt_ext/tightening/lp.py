@@ -20,8 +20,7 @@ import time
 import numpy as np
 from scipy import sparse
 
-from ..domain import Floats
-from ..encoding import Ints
+from ..domain import Floats, Ints
 from ..errors import LicenceError, SolverError
 from ..milp import MatrixModel
 from ..network import Bools

@@ -11,8 +11,8 @@ import numpy as np
 from scipy import sparse
 
 from ..bounds import Bounds
-from ..domain import Floats
-from ..encoding import ZERO, Formulation, Ints, encode_network
+from ..domain import Floats, Ints
+from ..encoding import ZERO, Formulation, encode_network
 from ..milp import EmbeddedNetwork, MatrixModel, ModelBuilder
 from ..network import Layer, Network
 

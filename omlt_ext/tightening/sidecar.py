@@ -13,8 +13,7 @@ from scipy import sparse
 
 from ..archive import read_archive, write_archive
 from ..bounds import Bounds
-from ..domain import Box, Floats, Polytope
-from ..encoding import Ints
+from ..domain import Box, Floats, Ints, Polytope
 from ..errors import OptionError, ReadError
 from ..network import Network
 from .effort import Effort

@@ -21,8 +21,7 @@ import numpy as np
 from scipy import sparse
 
 from ..bounds import Bounds
-from ..domain import Floats
-from ..encoding import Ints
+from ..domain import Floats, Ints
 from ..milp import MatrixModel
 from ..network import Bools
 from ..solvers import LOWER

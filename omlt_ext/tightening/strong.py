@@ -19,8 +19,7 @@ import time
 
 import numpy as np
 
-from ..domain import Floats
-from ..encoding import Ints
+from ..domain import Floats, Ints
 from ..errors import LicenceError, SolverError
 from ..network import Bools
 from ..plugins import formulation
