@@ -2,7 +2,8 @@
 
     min or max  c x + offset   where   row_lower <= A x <= row_upper,   lower <= x <= upper,   x_j whole for integer j
 
-`ModelBuilder` stacks columns, rows and encoded networks; `network_model` is the model of one network over its box.
+and, where a formulation asks for them, pairs and indicators (`logic`). `ModelBuilder` stacks columns, rows and encoded
+networks; `network_model` is the model of one network over its box.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from .bounds import Bounds
 from .domain import Floats, Ints
 from .encoding import ZERO, Encoding, Formulation, encode_network
 from .errors import ShapeError
+from .logic import Logic, no_logic
 from .network import Bools, Network
 
 
@@ -28,7 +30,8 @@ class EmbeddedNetwork:
 
     `inputs` (n_in,) and `outputs` (n_out,) are columns of the model; `groups[k]` maps a group's name ("z", "h",
     "sigma", ...) to its columns in layer k, in the order of that group's neurons in `encodings[k]`. An output that is
-    0 everywhere and has no column is `ZERO`.
+    0 everywhere and has no column is `ZERO`. `columns[k]` are the columns of layer k's local ones (`Encoding.names`),
+    `ZERO` where an input of the layer is 0 everywhere.
     """
 
     network: Network
@@ -36,6 +39,17 @@ class EmbeddedNetwork:
     inputs: Ints
     outputs: Ints
     groups: tuple[dict[str, Ints], ...]
+    columns: tuple[Ints, ...]
+
+    @property
+    def exact(self) -> bool:
+        """Whether the network's own points are the only ones; False for relaxations."""
+        return all(encoding.exact for encoding in self.encodings)
+
+    def local(self, k: int, x: Floats) -> Floats:
+        """The values of layer k's local columns at a model's point x."""
+        columns = self.columns[k]
+        return np.where(columns == ZERO, 0.0, x[columns])
 
     def point(self, x: Floats) -> tuple[Ints, Floats]:
         """(columns, values) that the network takes at the input x: inputs, z, h and binaries of every layer.
@@ -71,6 +85,7 @@ class MatrixModel:
     upper: Floats
     integer: Bools
     networks: tuple[EmbeddedNetwork, ...] = ()
+    logic: Logic | None = None
 
     @property
     def n_columns(self) -> int:
@@ -85,8 +100,8 @@ class MatrixModel:
         return float(self.c @ x + self.offset)
 
     def relax(self) -> MatrixModel:
-        """The same model without integrality."""
-        return replace(self, integer=np.zeros_like(self.integer))
+        """The same model without integrality and without logic."""
+        return replace(self, integer=np.zeros_like(self.integer), logic=None)
 
     def fix(self, columns: Ints, values: Floats) -> MatrixModel:
         """The same model with some columns fixed."""
@@ -101,10 +116,11 @@ class MatrixModel:
         return replace(self, c=c, offset=0.0, maximize=maximize)
 
     def violation(self, x: Floats) -> float:
-        """The largest violation of a row, a bound or integrality at x."""
+        """The largest violation of a row, a bound, integrality or logic at x."""
         activity = self.A @ x
         gaps = [self.row_lower - activity, activity - self.row_upper, self.lower - x, x - self.upper]
         gaps.append(np.abs(x - np.round(x))[self.integer])
+        gaps.append(np.array([0.0 if self.logic is None else self.logic.violation(x)]))
         return max((float(gap.max()) for gap in gaps if gap.size), default=0.0)
 
 
@@ -122,6 +138,8 @@ class ModelBuilder:
         self._row_lower: list[Floats] = []
         self._row_upper: list[Floats] = []
         self._networks: list[EmbeddedNetwork] = []
+        self._pairs: list[tuple[Ints, Ints]] = []
+        self._indicators: list[tuple[Ints, int, sparse.coo_array, Floats, Floats]] = []
 
     def add_columns(self, lower: Floats, upper: Floats, integer: bool | Bools = False) -> Ints:
         """Add columns and return their numbers."""
@@ -133,16 +151,24 @@ class ModelBuilder:
 
     def add_rows(self, matrix: Any, columns: Ints, lower: Floats, upper: Floats) -> None:
         """Add the rows of a CSR matrix whose column i is the model's column `columns[i]` (`ZERO`: left out)."""
-        indices, data, counts = columns.astype(np.int32)[matrix.indices], matrix.data, np.diff(matrix.indptr)
-        if (columns == ZERO).any():
-            keep = indices != ZERO
-            rows = np.repeat(np.arange(counts.size), counts)[keep]
-            indices, data, counts = indices[keep], data[keep], np.bincount(rows, minlength=counts.size)
+        indices, data, counts = _renumbered(matrix, columns)
         self._indices.append(indices)
         self._data.append(data)
         self._counts.append(counts)
         self._row_lower.append(np.asarray(lower, dtype=np.float64))
         self._row_upper.append(np.asarray(upper, dtype=np.float64))
+
+    def add_pairs(self, first: Ints, second: Ints) -> None:
+        """Add pairs of columns >= 0 of which at most one is not 0."""
+        self._pairs.append((first, second))
+
+    def add_indicators(
+        self, binary: Ints, value: int, matrix: Any, columns: Ints, lower: Floats, upper: Floats
+    ) -> None:
+        """Add rows as `add_rows` does that hold only where the column `binary` of each has the value 0 or 1."""
+        indices, data, counts = _renumbered(matrix, columns)
+        rows = np.repeat(np.arange(counts.size), counts)
+        self._indicators.append((binary, value, sparse.coo_array((data, (rows, indices))), lower, upper))
 
     def add_network(
         self,
@@ -153,14 +179,15 @@ class ModelBuilder:
         groups: Sequence[dict[str, Ints]] | None = None,
         outputs: Ints | None = None,
         keep_row: Sequence[dict[str, Bools]] | None = None,
+        logic: bool = True,
     ) -> EmbeddedNetwork:
-        """Add every layer's columns and rows; return where they stand.
+        """Add every layer's columns, rows and logic; return where they stand.
 
         `groups` names columns that exist already, by layer and group, with bounds of their own; `outputs` columns that
         carry the outputs where those exist; `keep_row` masks of the rows to write, by layer and group of rows. Without
-        them all are made here.
+        them all are made here. `logic=False` leaves pairs and indicators out: something else in the model says them.
         """
-        carry, all_groups = inputs, []
+        carry, all_groups, local = inputs, [], []
         for k, encoding in enumerate(encodings):
             if groups is None:
                 own = [self.add_columns(g.lower, g.upper, g.integer) for g in encoding.columns]
@@ -173,13 +200,53 @@ class ModelBuilder:
                     self.add_rows(rows.matrix, columns, rows.lower, rows.upper)
                 else:
                     self.add_rows(rows.matrix[mask], columns, rows.lower[mask], rows.upper[mask])
-            carry = np.where(encoding.output == ZERO, ZERO, columns[encoding.output])
+            if logic:
+                self._add_logic(encoding, columns)
+            handed = encoding.handed_on
+            carry = np.where(handed == ZERO, ZERO, columns[handed])
+            local.append(columns)
             all_groups.append({g.name: at for g, at in zip(encoding.columns, own, strict=True)})
         embedded = EmbeddedNetwork(
-            network, tuple(encodings), inputs, carry if outputs is None else outputs, tuple(all_groups)
+            network,
+            tuple(encodings),
+            inputs,
+            carry if outputs is None else outputs,
+            tuple(all_groups),
+            tuple(local),
         )
         self._networks.append(embedded)
         return embedded
+
+    def _add_logic(self, encoding: Encoding, columns: Ints) -> None:
+        for pairs in encoding.pairs:
+            self.add_pairs(columns[pairs.first], columns[pairs.second])
+        for part in encoding.indicators:
+            rows = part.rows
+            self.add_indicators(columns[part.binary], part.value, rows.matrix, columns, rows.lower, rows.upper)
+
+    def _logic(self) -> Logic | None:
+        if not self._pairs and not self._indicators:
+            return None
+        none = no_logic(self.n_columns)
+        pairs = [np.concatenate([none.first, *side]) for side in zip(*self._pairs, strict=True)]
+        first, second = pairs or (none.first, none.second)
+        if not self._indicators:
+            return replace(none, first=first, second=second) if first.size else None
+        binary, value, parts, lower, upper = zip(*self._indicators, strict=True)
+        A = [
+            sparse.csr_array((p.data, p.coords), shape=(at.size, self.n_columns))
+            for p, at in zip(parts, binary, strict=True)
+        ]
+        logic = Logic(
+            first,
+            second,
+            np.concatenate(binary),
+            np.repeat(np.array(value, dtype=np.int64), [at.size for at in binary]),
+            sparse.csr_array(sparse.vstack(A)),
+            np.concatenate(lower),
+            np.concatenate(upper),
+        )
+        return logic if logic else None
 
     def model(self, c: Floats | None = None, offset: float = 0.0, *, maximize: bool = False) -> MatrixModel:
         """The finished model."""
@@ -201,7 +268,18 @@ class ModelBuilder:
             upper=upper,
             integer=np.concatenate([*self.integer, np.empty(0, dtype=bool)]),
             networks=tuple(self._networks),
+            logic=self._logic(),
         )
+
+
+def _renumbered(matrix: Any, columns: Ints) -> tuple[Ints, Floats, Ints]:
+    """Column numbers, coefficients and entries a row of a CSR matrix whose column i is `columns[i]`."""
+    indices, data, counts = columns.astype(np.int32)[matrix.indices], matrix.data, np.diff(matrix.indptr)
+    if (columns == ZERO).any():
+        keep = indices != ZERO
+        rows = np.repeat(np.arange(counts.size), counts)[keep]
+        indices, data, counts = indices[keep], data[keep], np.bincount(rows, minlength=counts.size)
+    return indices, data, counts
 
 
 def network_model(

@@ -13,6 +13,7 @@ from scipy import sparse
 
 from ..domain import Floats, Ints
 from ..errors import LicenceError, MissingDependencyError, SolverError
+from ..logic import Logic
 from ..milp import MatrixModel
 from .scaling import row_factors, scale_model
 from .seam import BASIC, LOWER, UPPER, SolveResult, States, Watch
@@ -82,6 +83,8 @@ class GurobiSolver:
             self._model: Any = gurobipy.Model(env=self._env)
             self._x: Any = self._model.addMVar(A.shape[1], lb=ends[0], ub=ends[1], vtype=kinds)
             self._rows: Any = self._model.addMConstr(A, self._x, senses, sides)
+            if scaled.logic:
+                add_logic(self._model, self._x.tolist(), scaled.logic)
             self._model.update()
         self.set_objective(model.c, maximize=model.maximize, offset=model.offset)
 
@@ -181,6 +184,22 @@ class GurobiSolver:
         except (gurobipy.GurobiError, AttributeError):  # a solve that was cut off
             return np.zeros_like(unit)
         return values[: unit.size] / unit
+
+
+def add_logic(model: Any, variables: list[Any], logic: Logic) -> list[Any]:
+    """Add pairs as SOS1 sets and indicators as general constraints to a Gurobi model; return what was added."""
+    pairs = zip(logic.first.tolist(), logic.second.tolist(), strict=True)
+    added = [model.addSOS(GRB.SOS_TYPE1, [variables[a], variables[b]]) for a, b in pairs]
+    for i, (binary, value) in enumerate(zip(logic.binary.tolist(), logic.value.tolist(), strict=True)):
+        part = slice(logic.A.indptr[i], logic.A.indptr[i + 1])
+        terms = [variables[c] for c in logic.A.indices[part].tolist()]
+        row = gurobipy.LinExpr(logic.A.data[part].tolist(), terms)
+        low, high = float(logic.lower[i]), float(logic.upper[i])
+        sides = [(GRB.EQUAL, low)] if low == high else [(GRB.GREATER_EQUAL, low), (GRB.LESS_EQUAL, high)]
+        for sense, side in sides:
+            if np.isfinite(side):
+                added.append(model.addGenConstrIndicator(variables[binary], bool(value), row, sense, side))
+    return added
 
 
 @contextmanager

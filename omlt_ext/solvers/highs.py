@@ -59,7 +59,13 @@ class HighsSolver:
         self.replace(model)
 
     def replace(self, model: MatrixModel) -> None:
-        """Take another model in place of this one; options stay."""
+        """Take another model in place of this one; options stay. `SolverError` for logic, which HiGHS does not know."""
+        if model.logic:
+            raise SolverError(
+                f"HiGHS knows no SOS1 sets and no indicators, and the model has {model.logic.n_pairs} and "
+                f"{model.logic.n_indicators}; use a formulation of rows alone, such as 'bigm', or the solver 'scip' or "
+                "'gurobi'"
+            )
         self.maximize = model.maximize
         self._crossed = bool((model.lower > model.upper).any() or (model.row_lower > model.row_upper).any())
         self._has_integers = bool(model.integer.any())

@@ -11,6 +11,7 @@ fall below the solver's dual tolerance.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -51,18 +52,24 @@ def scale_model(model: MatrixModel) -> tuple[MatrixModel, Floats]:
         row_upper=model.row_upper / rows,
         lower=model.lower / columns,
         upper=model.upper / columns,
+        logic=None if model.logic is None else model.logic.scaled(factors(model.logic.A, columns), columns),
     )
     return scaled, columns
 
 
 def row_factors(model: MatrixModel, columns: Floats) -> Floats:
     """The factors r >= 1 of the rows, given those of the columns."""
+    return factors(sparse.csr_array(model.A), columns)
+
+
+def factors(A: Any, columns: Floats) -> Floats:
+    """The factors of the rows of a CSR matrix, given those of the columns."""
+    n = int(A.shape[0])
     if (columns == 1.0).all():
-        return np.ones(model.n_rows)
-    A = sparse.csr_array(model.A)
+        return np.ones(n)
     size = abs(A.data) * np.where(columns > 1.0, columns, 0.0)[A.indices]
-    largest = np.zeros(model.n_rows)
-    np.maximum.at(largest, np.repeat(np.arange(model.n_rows), np.diff(A.indptr)), size)
+    largest = np.zeros(n)
+    np.maximum.at(largest, np.repeat(np.arange(n), np.diff(A.indptr)), size)
     return power(largest * LARGEST)
 
 
