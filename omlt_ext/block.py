@@ -7,7 +7,7 @@ Every layer's encoding is written as Pyomo components under stable names: `layer
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, TextIO
 
@@ -20,14 +20,14 @@ from pyomo.core.base.indexed_component_slice import IndexedComponent_slice
 
 from .bounds import Bounds
 from .domain import Box, Floats
-from .encoding import ZERO, Columns, Encoding, Formulation, encode_network
+from .encoding import Encoding, Formulation, encode_network
 from .errors import ModelError, ShapeError
 from .inputs import Request, attach_inputs, attach_outputs, enforce_box, held_inputs, resolve_box, wanted_box
+from .layer import write_layer
 from .network import Bools, Network
 from .plugins import formulation as find_formulation
 from .propagation.rounding import nonzeros
 from .readers import load_network
-from .rows import index_set, write_rows
 from .tightening import tighten_bounds
 
 Limits = tuple[tuple[Floats, Floats], ...]  # for each layer the (lower, upper) that a user's model asks of z
@@ -201,10 +201,10 @@ class ReLUBlock(ScalarBlock):
             raise ModelError(f"{self.name}: coordinate {int(np.argmin(np.isfinite(point)))} of the point is not finite")
         _assign(self.inputs, point)
         for k, z in enumerate(self.network.pre_activations(point)):
-            block = self.layer[k]
-            _assign(block.z, z)
-            _assign(block.h, self.network.layers[k].activation(z))
-            _assign(block.sigma, (z > 0).astype(float))
+            h = self.network.layers[k].activation(z)
+            values = {"z": z, "h": h, "sigma": (z > 0).astype(float), "hbar": np.maximum(-z, 0.0)}
+            for name, at in values.items():
+                _assign(getattr(self.layer[k], name, {}), at)
         _assign(self.outputs, self.network(point))
 
     def stale_inputs(self) -> list[int]:
@@ -230,11 +230,17 @@ class ReLUBlock(ScalarBlock):
         columns = sum(encoding.n_columns for encoding in self._encodings)
         integers = sum(g.neuron.size for encoding in self._encodings for g in encoding.columns if g.integer)
         nonzeros = sum(rows.matrix.nnz for encoding in self._encodings for rows in encoding.rows)
+        indicators = sum(part.rows.neuron.size for encoding in self._encodings for part in encoding.indicators)
+        pairs = sum(part.neuron.size for encoding in self._encodings for part in encoding.pairs)
+        logic = [f"{n} {what}" for n, what in ((indicators, "rows in disjunctions"), (pairs, "pairs")) if n]
+        size = [f"{columns} variables ({integers} binary)", f"{rows} constraints", f"{nonzeros} nonzeros", *logic]
         lines = [
             f"{self.name}: {self.network!r}, formulation {self.formulation.name!r}",
-            f"  {columns} variables ({integers} binary), {rows} constraints, {nonzeros} nonzeros",
+            f"  {', '.join(size)}",
             bounds.summary(),
         ]
+        if not all(encoding.exact for encoding in self._encodings):
+            lines.append("  a relaxation: other points than the network's own are feasible")
         stale = self.stale_inputs()
         if stale:
             lines.append(f"  inputs {stale} have wider bounds than the block was built for: call rebuild()")
@@ -244,66 +250,6 @@ class ReLUBlock(ScalarBlock):
 def _kept(given: object) -> object:
     """What the user gave, with slices and iterators read out, since it is looked at more than once."""
     return list(given) if isinstance(given, IndexedComponent_slice | Iterator) else given
-
-
-def write_layer(
-    block: Any, encoding: Encoding, carry: Sequence[Any], outputs: Sequence[Any] | None = None
-) -> list[Any]:
-    """Write one encoding as Pyomo components of `block`; return the variables that carry the layer's outputs.
-
-    `carry`: the layer's inputs as variables; `outputs`: variables to use for h instead of making them.
-    """
-    column_of = {int(c): j for j, c in enumerate(encoding.output) if c != ZERO}
-    variables = list(carry)
-    for group in encoding.columns:
-        first = len(variables)
-        taken = {} if outputs is None else {i: outputs[column_of[first + i]] for i in _carried(group, first, column_of)}
-        variables += _write_columns(block, group, taken)
-    dead = np.flatnonzero(encoding.output == ZERO).tolist()
-    carried = {j: variables[c] for c, j in column_of.items()} | _write_zeros(block, dead, outputs)
-    block.h = {j: carried[j] for j in sorted(carried)}
-    for rows in encoding.rows:
-        write_rows(block, rows, variables)
-    return list(block.h.values())
-
-
-def _carried(group: Columns, first: int, column_of: Mapping[int, int]) -> list[int]:
-    return [i for i in range(group.neuron.size) if first + i in column_of]
-
-
-def _write_columns(block: Any, group: Columns, taken: Mapping[int, Any]) -> list[Any]:
-    """One group of columns as a variable; `taken[i]` is used for column i where it is given.
-
-    Post-activations of unstable neurons are the variable `relu`, because `h` refers to those and to z together.
-    """
-    neurons = group.neuron.tolist()
-    ends = {j: (low, high) for j, low, high in zip(neurons, group.lower.tolist(), group.upper.tolist(), strict=True)}
-    own = [j for i, j in enumerate(neurons) if i not in taken]
-    made = pyo.Var(index_set(own), domain=pyo.Binary if group.integer else pyo.Reals, bounds=ends)
-    name = "relu" if group.name == "h" else group.name
-    if own or not taken:
-        block.add_component(f"{name}_own" if taken else name, made)
-    if not taken:
-        return list(made.values())
-    variables = [taken[i] if i in taken else made[j] for i, j in enumerate(neurons)]
-    setattr(block, name, dict(zip(neurons, variables, strict=True)))
-    if group.name == "h":  # the formulation needs 0 <= h; a variable of the user's need not say so itself
-        block.relu_range = pyo.Constraint(index_set([neurons[i] for i in taken]))
-        for i, variable in taken.items():
-            block.relu_range[neurons[i]] = (ends[neurons[i]][0], variable, ends[neurons[i]][1])
-    return variables
-
-
-def _write_zeros(block: Any, dead: list[int], outputs: Sequence[Any] | None) -> dict[int, Any]:
-    """h[j] = 0 for neurons that are 0 everywhere: a fixed variable, or a constraint on the given output."""
-    if outputs is None:
-        block.zero = pyo.Var(index_set(dead), bounds=(0.0, 0.0), initialize=0.0)
-        block.zero.fix(0.0)
-        return dict(block.zero.items())
-    block.zero_output = pyo.Constraint(index_set(dead))
-    for j in dead:
-        block.zero_output[j] = (outputs[j], 0.0)
-    return {j: outputs[j] for j in dead}
 
 
 def _assign(variables: Any, values: Floats) -> None:

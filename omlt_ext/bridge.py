@@ -16,6 +16,8 @@ import numpy as np
 import pyomo.environ as pyo
 from pyomo.common.errors import InfeasibleConstraintException, PyomoException
 from pyomo.core.base.block import BlockData
+from pyomo.gdp import Disjunction
+from pyomo.mpec import Complementarity
 from scipy import sparse
 
 from .block import ReLUBlock
@@ -75,6 +77,7 @@ def compile_model(model: Any) -> CompiledModel:
                 f"{block.name}: the bounds of input {stale[0]} are wider than when the block was built, or it is fixed "
                 f"outside them, so that the activation bounds no longer hold; call {block.name}.rebuild()"
             )
+        _check_logic(block)
     objectives = list(model.component_data_objects(pyo.Objective, active=True, descend_into=True))
     if len(objectives) > 1:
         names = ", ".join(objective.name for objective in objectives)
@@ -117,6 +120,24 @@ def compile_model(model: Any) -> CompiledModel:
     return CompiledModel(builder.model(c, offset, maximize=maximize), variables, blocks, objective, contradiction)
 
 
+def _check_logic(block: ReLUBlock) -> None:
+    """Raise `ModelError` where the block holds logic that rows do not say."""
+    for layer in block.layer.values():
+        for kind, remedy in _REMEDIES.items():
+            for part in layer.component_data_objects(kind, active=True, descend_into=True):
+                raise ModelError(
+                    f"{part.name} is a {kind.__name__}, which HiGHS does not know: {remedy}, or call "
+                    f"{block.name}.rebuild(formulation='bigm')"
+                )
+
+
+_REMEDIES = {
+    pyo.SOSConstraint: "use another solver",
+    Disjunction: "apply the transformation 'gdp.bigm' or 'gdp.hull' to the model first",
+    Complementarity: "apply the transformations 'mpec.simple_disjunction' and 'gdp.bigm' to the model first",
+}
+
+
 def _number(value: Any, name: str) -> float:
     try:
         return float(value)
@@ -130,23 +151,23 @@ def relu_blocks(model: Any) -> list[ReLUBlock]:
     return [block for block in [model, *below] if isinstance(block, ReLUBlock)]
 
 
-def own_rows(block: ReLUBlock) -> Iterator[tuple[int, str, Any, list[int]]]:
-    """(layer, group, its indexed constraint, its neurons) of every group of rows."""
+def own_rows(block: ReLUBlock) -> Iterator[tuple[int, str, Any, list[Any]]]:
+    """(layer, group, its indexed constraint, its indices) of every group of rows."""
     for k, encoding in enumerate(block._encodings):
         for rows in encoding.rows:
-            yield k, rows.name, block.layer[k].component(rows.name), rows.neuron.tolist()
+            yield k, rows.name, block.layer[k].component(rows.name), rows.index
 
 
 def row_masks(block: ReLUBlock) -> list[dict[str, Bools]]:
     """Which rows of the block stand as they were encoded, by layer and group: active ones that nobody has rewritten."""
     masks: list[dict[str, Bools]] = [{} for _ in block._encodings]
-    for k, name, constraint, neurons in own_rows(block):
+    for k, name, constraint, index in own_rows(block):
         if constraint is None:  # a transformation has moved it, or the user has deleted it
-            masks[k][name] = np.zeros(len(neurons), dtype=bool)
+            masks[k][name] = np.zeros(len(index), dtype=bool)
             continue
         whole = constraint.active and block.layer[k].active and block.layer.active
         masks[k][name] = np.array(
-            [j in constraint and whole and _untouched(constraint[j]) for j in neurons], dtype=bool
+            [j in constraint and whole and _untouched(constraint[j]) for j in index], dtype=bool
         )
     return masks
 
@@ -232,4 +253,5 @@ def _add_block(
         groups=groups,
         outputs=columns(block.outputs.values()),
         keep_row=masks,
+        logic=False,  # what stands for it in the model, a disjunction transformed into rows, comes through Pyomo
     )

@@ -46,11 +46,21 @@ class Draft:
         self._held = neurons[:0] if bounds.held is None else neurons[bounds.held]
 
     def add_columns(
-        self, name: str, neuron: Ints, lower: ArrayLike, upper: ArrayLike, *, integer: bool = False
+        self,
+        name: str,
+        neuron: Ints,
+        lower: ArrayLike,
+        upper: ArrayLike,
+        *,
+        integer: bool = False,
+        key: Ints | None = None,
     ) -> Ints:
-        """Add a group of columns, one for each entry of `neuron`, and return their local numbers."""
+        """Add a group of columns, one for each entry of `neuron`, and return their local numbers.
+
+        `key`: a second index, where the group has several columns for one neuron.
+        """
         low, high = _ends(neuron, lower, upper)
-        self._columns.append(Columns(name, neuron, low, high, integer))
+        self._columns.append(Columns(name, neuron, low, high, integer, key))
         first, self._size = self._size, self._size + neuron.size
         return np.arange(first, self._size)
 
@@ -62,24 +72,53 @@ class Draft:
         *,
         lower: ArrayLike = -np.inf,
         upper: ArrayLike = np.inf,
+        key: Ints | None = None,
     ) -> None:
         """Add a group of rows lower <= sum of coefficient * column <= upper, one for each entry of `neuron`.
 
         Each term is (column of every row, coefficient of every row or one for all).
         """
-        self._rows.append(lambda: self._from_terms(name, neuron, terms, lower, upper))
+        self._rows.append(lambda: self._from_terms(name, neuron, terms, lower, upper, key))
 
     def add_matrix(
-        self, name: str, neuron: Ints, matrix: Any, *, lower: ArrayLike = -np.inf, upper: ArrayLike = np.inf
+        self,
+        name: str,
+        neuron: Ints,
+        matrix: Any,
+        *,
+        lower: ArrayLike = -np.inf,
+        upper: ArrayLike = np.inf,
+        key: Ints | None = None,
     ) -> None:
         """Add a group of rows lower <= matrix @ columns <= upper: `matrix` (m, any number of columns so far) CSR."""
         low, high = _ends(neuron, lower, upper)
 
         def rows() -> Rows:
             wide = sparse.csr_array((matrix.data, matrix.indices, matrix.indptr), shape=(neuron.size, self._size))
-            return Rows(name, neuron, wide, low, high)
+            return Rows(name, neuron, wide, low, high, key)
 
         self._rows.append(rows)
+
+    def add_entries(
+        self,
+        name: str,
+        neuron: Ints,
+        terms: Sequence[tuple[Ints, Ints, ArrayLike]],
+        *,
+        lower: ArrayLike = -np.inf,
+        upper: ArrayLike = np.inf,
+        key: Ints | None = None,
+    ) -> None:
+        """Add a group of rows lower <= sum of coefficient * column <= upper that differ in length.
+
+        Each term is (row, column, coefficient) of its entries; entries at the same place add up.
+        """
+        low, high = _ends(neuron, lower, upper)
+        place = [np.concatenate([term[side] for term in terms]).astype(np.int32) for side in (0, 1)]
+        data = np.concatenate([np.broadcast_to(np.asarray(value, dtype=np.float64), at.shape) for at, _, value in terms])
+        self._rows.append(
+            lambda: Rows(name, neuron, sparse.csr_array((data, tuple(place)), (neuron.size, self._size)), low, high, key)
+        )
 
     def add_indicators(
         self,
@@ -115,7 +154,13 @@ class Draft:
         return Encoding(self.layer.n_in, columns, tuple(rows), self.h, indicators, pairs, carry, exact, separator)
 
     def _from_terms(
-        self, name: str, neuron: Ints, terms: Sequence[tuple[Ints, ArrayLike]], lower: ArrayLike, upper: ArrayLike
+        self,
+        name: str,
+        neuron: Ints,
+        terms: Sequence[tuple[Ints, ArrayLike]],
+        lower: ArrayLike,
+        upper: ArrayLike,
+        key: Ints | None = None,
     ) -> Rows:
         n, count = neuron.size, len(terms)
         data, indices = np.empty((n, count)), np.empty((n, count), dtype=np.int32)
@@ -125,7 +170,7 @@ class Draft:
             (data.ravel(), indices.ravel(), np.arange(n + 1, dtype=np.int32) * count), shape=(n, self._size)
         )
         matrix.sum_duplicates()
-        return Rows(name, neuron, matrix, *_ends(neuron, lower, upper))
+        return Rows(name, neuron, matrix, *_ends(neuron, lower, upper), key)
 
     def _affine(self) -> Rows:
         j, b = self._present, self.layer.bias[self._present]

@@ -32,7 +32,8 @@ RangeOf: TypeAlias = Callable[[Any, str], tuple[Floats, Floats]]
 class Columns:
     """A group of columns that a layer adds; column i belongs to neuron `neuron[i]`.
 
-    `lower` and `upper` are finite and valid at every point of the network; `integer` columns take whole values.
+    `lower` and `upper` are finite and valid at every point of the network; `integer` columns take whole values. Where a
+    neuron has several columns in the group, `key` is their second index: (neuron[i], key[i]) says which one it is.
     """
 
     name: str
@@ -40,17 +41,32 @@ class Columns:
     lower: Floats
     upper: Floats
     integer: bool = False
+    key: Ints | None = None
+
+    @property
+    def index(self) -> list[Any]:
+        """j, or (j, i) where there is a key, for every column."""
+        return _index(self.neuron, self.key)
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """A group of rows lower <= matrix @ columns <= upper (an end may be infinite); row i belongs to `neuron[i]`."""
+    """A group of rows lower <= matrix @ columns <= upper (an end may be infinite); row i belongs to `neuron[i]`.
+
+    `key`: a second index, as in `Columns`.
+    """
 
     name: str
     neuron: Ints
     matrix: Any  # scipy.sparse.csr_array (m, number of local columns)
     lower: Floats
     upper: Floats
+    key: Ints | None = None
+
+    @property
+    def index(self) -> list[Any]:
+        """j, or (j, i) where there is a key, for every row."""
+        return _index(self.neuron, self.key)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +126,7 @@ class Encoding:
 
     def names(self) -> list[str]:
         """The name of every local column: x[i] for the inputs, then z[j], h[j], sigma[j], ..."""
-        own = [f"{group.name}[{j}]" for group in self.columns for j in group.neuron]
+        own = [name for group in self.columns for name in _names(group)]
         return [f"x[{i}]" for i in range(self.n_in)] + own
 
     @property
@@ -127,11 +143,11 @@ class Encoding:
         names = self.names()
         lines = []
         for group in self.columns:
-            for j, low, high in zip(group.neuron, group.lower, group.upper, strict=True):
+            for name, low, high in zip(_names(group), group.lower, group.upper, strict=True):
                 domain = f"in {{{low:g}, ..., {high:g}}}" if group.integer else f"in [{low:g}, {high:g}]"
-                lines.append(f"{group.name}[{j}] {domain}")
+                lines.append(f"{name} {domain}")
         for rows in self.rows:
-            lines += [f"{rows.name}[{j}]: {row}" for j, row in zip(rows.neuron, _algebra(rows, names), strict=True)]
+            lines += [f"{name}: {row}" for name, row in zip(_names(rows), _algebra(rows, names), strict=True)]
         for part in self.indicators:
             rows = part.rows
             for j, binary, row in zip(rows.neuron, part.binary, _algebra(rows, names), strict=True):
@@ -204,6 +220,17 @@ def layer_bounds(network: Network, bounds: Bounds, held: Sequence[Bools] | None 
         found.append(LayerBounds(z_low, z_high, low, high, mask, ranges))
         low, high = layer.activation(z_low), layer.activation(z_high)
     return found
+
+
+def _index(neuron: Ints, key: Ints | None) -> list[Any]:
+    return neuron.tolist() if key is None else list(zip(neuron.tolist(), key.tolist(), strict=True))
+
+
+def _names(group: Columns | Rows) -> list[str]:
+    """name[j], or name[j,i] where there is a key."""
+    if group.key is None:
+        return [f"{group.name}[{j}]" for j in group.neuron]
+    return [f"{group.name}[{j},{i}]" for j, i in zip(group.neuron, group.key, strict=True)]
 
 
 def _algebra(rows: Rows, names: Sequence[str]) -> list[str]:

@@ -54,12 +54,13 @@ class EmbeddedNetwork:
     def point(self, x: Floats) -> tuple[Ints, Floats]:
         """(columns, values) that the network takes at the input x: inputs, z, h and binaries of every layer.
 
-        Only the groups that every formulation shares are given: z, h and sigma.
+        Only groups that mean the same in every formulation are given: z, h, sigma and hbar = max(0, -z).
         """
         columns, values = [self.inputs], [np.asarray(x, dtype=np.float64)]
         zs = self.network.pre_activations(x)
         for z, layer, encoding, groups in zip(zs, self.network.layers, self.encodings, self.groups, strict=True):
-            given = {"z": z, "h": layer.activation(z), "sigma": (z > 0).astype(float)}
+            h, hbar = layer.activation(z), np.maximum(-z, 0.0)
+            given = {"z": z, "h": h, "sigma": (z > 0).astype(float), "hbar": hbar}
             for group in encoding.columns:
                 if group.name in given:
                     columns.append(groups[group.name])
@@ -139,7 +140,7 @@ class ModelBuilder:
         self._row_upper: list[Floats] = []
         self._networks: list[EmbeddedNetwork] = []
         self._pairs: list[tuple[Ints, Ints]] = []
-        self._indicators: list[tuple[Ints, int, sparse.coo_array, Floats, Floats]] = []
+        self._indicators: list[tuple[Ints, int, tuple[Ints, Floats, Ints], Floats, Floats]] = []
 
     def add_columns(self, lower: Floats, upper: Floats, integer: bool | Bools = False) -> Ints:
         """Add columns and return their numbers."""
@@ -166,9 +167,7 @@ class ModelBuilder:
         self, binary: Ints, value: int, matrix: Any, columns: Ints, lower: Floats, upper: Floats
     ) -> None:
         """Add rows as `add_rows` does that hold only where the column `binary` of each has the value 0 or 1."""
-        indices, data, counts = _renumbered(matrix, columns)
-        rows = np.repeat(np.arange(counts.size), counts)
-        self._indicators.append((binary, value, sparse.coo_array((data, (rows, indices))), lower, upper))
+        self._indicators.append((binary, value, _renumbered(matrix, columns), lower, upper))
 
     def add_network(
         self,
@@ -233,16 +232,14 @@ class ModelBuilder:
         if not self._indicators:
             return replace(none, first=first, second=second) if first.size else None
         binary, value, parts, lower, upper = zip(*self._indicators, strict=True)
-        A = [
-            sparse.csr_array((p.data, p.coords), shape=(at.size, self.n_columns))
-            for p, at in zip(parts, binary, strict=True)
-        ]
+        indices, data, counts = (np.concatenate(part) for part in zip(*parts, strict=True))
+        starts = np.concatenate([[0], np.cumsum(counts)])
         logic = Logic(
             first,
             second,
             np.concatenate(binary),
             np.repeat(np.array(value, dtype=np.int64), [at.size for at in binary]),
-            sparse.csr_array(sparse.vstack(A)),
+            sparse.csr_array((data, indices, starts), shape=(counts.size, self.n_columns)),
             np.concatenate(lower),
             np.concatenate(upper),
         )

@@ -32,10 +32,10 @@ def formulation(choice: str | Formulation) -> Formulation:
 
     >>> formulation("bigm")
     BigM()
-    >>> formulation("hexagon")
+    >>> formulation("hexagon")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    omlt_ext.errors.FormulationError: no formulation named 'hexagon'; installed: bigm
+    omlt_ext.errors.FormulationError: no formulation named 'hexagon'; installed: ...bigm...
     """
     if not isinstance(choice, str):
         if not callable(getattr(choice, "encode", None)) or isinstance(choice, type):

@@ -66,6 +66,8 @@ class NetworkHighs:
     not help either, the status is `warning`, the message says by how much, and the same is logged.
     The results object has HiGHS's *dual* bound as the problem's other bound.
 
+    A network whose formulation is a relaxation is not compared: the optimum then bounds that of the network itself.
+
     Raises `ModelError` for models that are not mixed-integer linear.
     """
 
@@ -328,7 +330,8 @@ def _loosened(matrix: MatrixModel) -> bool:
 
 
 def _error(matrix: MatrixModel, x: Floats) -> float:
-    return max((network.error(x) for network in matrix.networks), default=0.0)
+    """The largest difference from a network; relaxations are meant to differ."""
+    return max((network.error(x) for network in matrix.networks if network.exact), default=0.0)
 
 
 def _results(
@@ -381,6 +384,8 @@ def _results(
     solver.message = message
     if compiled.contradiction is not None:
         solver.message = compiled.contradiction
+    if not all(network.exact for network in matrix.networks):
+        solver.message += "; a network is relaxed: the point need not be its own, and the value is a bound"
     if point is not None and wrong:
         remedy = "tighten HiGHS's mip_feasibility_tolerance or the bounds of the inputs"
         if _loosened(matrix):

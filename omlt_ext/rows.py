@@ -47,7 +47,7 @@ class RowData(ConstraintData):
 
     __slots__ = ()
 
-    def __init__(self, source: RowSource, i: int, component: Any, index: int) -> None:
+    def __init__(self, source: RowSource, i: int, component: Any, index: Any) -> None:
         super().__init__(None, component)
         self._index = index  # type: ignore[misc]
         self._expr = (source, i, None)  # type: ignore[misc]
@@ -111,15 +111,15 @@ def _body(expression: Any) -> Any:
     return next(part for part in expression.args if hasattr(part, "is_expression_type"))
 
 
-def index_set(neurons: list[int]) -> Any:
+def index_set(index: list[Any], dimen: int = 1) -> Any:
     """An index set that knows its dimension also where it is empty: transformations ask for it."""
-    return pyo.Set(initialize=neurons, dimen=1)
+    return pyo.Set(initialize=index, dimen=dimen)
 
 
 def write_rows(block: Any, rows: Rows, variables: Sequence[Any]) -> None:
-    """Add a group of rows to `block` as the indexed constraint `block.<name>[neuron]`."""
-    neurons = rows.neuron.tolist()
-    constraint = pyo.Constraint(index_set(neurons))
+    """Add a group of rows to `block` as the indexed constraint `block.<name>[neuron]`, or `[neuron, key]`."""
+    index = rows.index
+    constraint = pyo.Constraint(index_set(index, 1 if rows.key is None else 2))
     block.add_component(rows.name, constraint)
     source = RowSource(rows, variables)
-    constraint._data = {j: RowData(source, i, constraint, j) for i, j in enumerate(neurons)}
+    constraint._data = {j: RowData(source, i, constraint, j) for i, j in enumerate(index)}

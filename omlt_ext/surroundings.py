@@ -19,6 +19,7 @@ from pyomo.common.errors import PyomoException
 from pyomo.core.base.block import BlockData
 from pyomo.core.expr.visitor import identify_variables
 from pyomo.gdp import Disjunct
+from pyomo.mpec import Complementarity
 from pyomo.repn import generate_standard_repn
 from scipy import sparse
 
@@ -122,7 +123,7 @@ def read_surroundings(model: Any) -> Surroundings:
         raise ModelError(f"{model.name}: there is no active ReLUBlock in it, so there is nothing to tighten")
     for block in blocks:
         _check_block(block)
-    inside = {id(data): block for block in blocks for data in block.layer.values()}
+    inside = {id(data): block for block in blocks for layer in block.layer.values() for data in _parts(layer)}
     _check_uses(model, inside)
     reader = _Reader()
     for constraint in model.component_data_objects(pyo.Constraint, active=True, descend_into=True):
@@ -132,6 +133,12 @@ def read_surroundings(model: Any) -> Surroundings:
     columns = [[reader.columns(part.values()) for part in (block.inputs, block.outputs)] for block in blocks]
     limits = [_limits(block) for block in blocks]
     return reader.surroundings(blocks, [pair[0] for pair in columns], [pair[1] for pair in columns], limits)
+
+
+def _parts(layer: Any) -> list[Any]:
+    """A layer, and the disjuncts and conditions in it."""
+    kinds = (pyo.Block, Disjunct, Complementarity)
+    return [layer, *layer.component_data_objects(kinds, active=None, descend_into=kinds)]
 
 
 def _is_input_box(constraint: Any, block: ReLUBlock) -> bool:
@@ -193,13 +200,14 @@ def _limits(block: ReLUBlock) -> Limits:
     """The ranges that bounds of a user's on z, h and sigma ask of the pre-activations, with those known before."""
     found = []
     for k, encoding in enumerate(block._encodings):
+        inside = {id(part) for part in _parts(block.layer[k])}
         lower, upper = np.full(block.network.layers[k].n_out, -np.inf), np.full(block.network.layers[k].n_out, np.inf)
         for group in encoding.columns:
             variables = getattr(block.layer[k], "relu" if group.name == "h" else group.name)
-            ends = zip(group.neuron.tolist(), group.lower.tolist(), group.upper.tolist(), strict=True)
-            for j, low, high in ends:
-                variable = variables[j]
-                if variable.parent_block() is not block.layer[k]:
+            ends = zip(group.neuron.tolist(), group.index, group.lower.tolist(), group.upper.tolist(), strict=True)
+            for j, index, low, high in ends:
+                variable = variables[index]
+                if id(variable.parent_block()) not in inside:
                     continue  # an output: a variable of the model around
                 low, high = _limit(block, variable, group.name, low, high, integer=group.integer)
                 lower[j], upper[j] = max(lower[j], low), min(upper[j], high)

@@ -28,6 +28,7 @@ from .inputs import wanted_box
 from .milp import EmbeddedNetwork, MatrixModel, ModelBuilder
 from .network import Bools
 from .obbt import ColumnTask, column_ranges
+from .plugins import formulation
 from .propagation import crown, interval
 from .propagation.feasibility import check_not_empty, contract, propagate_back
 from .propagation.interval import Range, collect, given
@@ -323,10 +324,10 @@ class WholeModel:
         builder = ModelBuilder()
         columns = builder.add_columns(self.lower, self.upper, around.integer)
         builder.add_rows(sparse.csr_array(A[kept]), columns, around.row_lower[kept], around.row_upper[kept])
-        embedded = []
+        embedded, relus = [], formulation(self.effort.formulation)
         for state in self.states:
             block = state.block
-            encodings = encode_network(block.network, state.tight, block.formulation)
+            encodings = encode_network(block.network, state.tight, relus)
             at = builder.add_network(block.network, encodings, state.inputs)
             builder.add_rows(*links(state.outputs, at.outputs))
             embedded.append(at)
