@@ -110,6 +110,12 @@ class MatrixModel:
         lower[columns] = upper[columns] = values
         return replace(self, lower=lower, upper=upper)
 
+    def with_rows(self, A: Any, lower: Floats, upper: Floats) -> MatrixModel:
+        """The same model with more rows lower <= A x <= upper, A (m, columns) CSR."""
+        rows = sparse.csr_array(sparse.vstack([self.A, A], format="csr"))
+        ends = np.concatenate([self.row_lower, lower]), np.concatenate([self.row_upper, upper])
+        return replace(self, A=rows, row_lower=ends[0], row_upper=ends[1])
+
     def with_objective(self, columns: Ints, coefficients: ArrayLike, *, maximize: bool) -> MatrixModel:
         """The same model with another objective."""
         c = np.zeros(self.n_columns)
@@ -152,7 +158,7 @@ class ModelBuilder:
 
     def add_rows(self, matrix: Any, columns: Ints, lower: Floats, upper: Floats) -> None:
         """Add the rows of a CSR matrix whose column i is the model's column `columns[i]` (`ZERO`: left out)."""
-        indices, data, counts = _renumbered(matrix, columns)
+        indices, data, counts = renumbered(matrix, columns)
         self._indices.append(indices)
         self._data.append(data)
         self._counts.append(counts)
@@ -167,7 +173,7 @@ class ModelBuilder:
         self, binary: Ints, value: int, matrix: Any, columns: Ints, lower: Floats, upper: Floats
     ) -> None:
         """Add rows as `add_rows` does that hold only where the column `binary` of each has the value 0 or 1."""
-        self._indicators.append((binary, value, _renumbered(matrix, columns), lower, upper))
+        self._indicators.append((binary, value, renumbered(matrix, columns), lower, upper))
 
     def add_network(
         self,
@@ -201,7 +207,7 @@ class ModelBuilder:
                     self.add_rows(rows.matrix[mask], columns, rows.lower[mask], rows.upper[mask])
             if logic:
                 self._add_logic(encoding, columns)
-            handed = encoding.handed_on
+            handed = encoding.output if k == len(encodings) - 1 else encoding.handed_on
             carry = np.where(handed == ZERO, ZERO, columns[handed])
             local.append(columns)
             all_groups.append({g.name: at for g, at in zip(encoding.columns, own, strict=True)})
@@ -269,7 +275,7 @@ class ModelBuilder:
         )
 
 
-def _renumbered(matrix: Any, columns: Ints) -> tuple[Ints, Floats, Ints]:
+def renumbered(matrix: Any, columns: Ints) -> tuple[Ints, Floats, Ints]:
     """Column numbers, coefficients and entries a row of a CSR matrix whose column i is `columns[i]`."""
     indices, data, counts = columns.astype(np.int32)[matrix.indices], matrix.data, np.diff(matrix.indptr)
     if (columns == ZERO).any():

@@ -28,7 +28,8 @@ Optimum = Callable[..., float]
 def solve_arrays(model: MatrixModel) -> SolveResult:
     """By HiGHS, or by Gurobi where the model holds logic."""
     if not model.logic:
-        return HighsSolver(model, {"mip_rel_gap": 0.0}).solve()
+        exact = {"mip_rel_gap": 0.0, "mip_feasibility_tolerance": 1e-9, "primal_feasibility_tolerance": 1e-9}
+        return HighsSolver(model, exact).solve()
     pytest.importorskip("gurobipy")
     return open_solver("gurobi", model, {"MIPGap": 0.0}).solve()
 
