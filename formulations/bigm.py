@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from omlt_ext.domain import Ints
 from omlt_ext.draft import Draft
 from omlt_ext.encoding import Encoding, LayerBounds
 from omlt_ext.network import Layer
@@ -40,10 +41,16 @@ class BigM:
 
     def encode(self, layer: Layer, bounds: LayerBounds) -> Encoding:
         draft = Draft(layer, bounds)
-        j = draft.unstable
-        z, h, l, u = draft.z[j], draft.h[j], draft.lower[j], draft.upper[j]  # noqa: E741
-        sigma = draft.add_columns("sigma", j, 0.0, 1.0, integer=True)
-        draft.add_rows("relu_above", j, [(z, -1.0), (h, 1.0)], lower=0.0)
-        draft.add_rows("relu_active", j, [(z, -1.0), (h, 1.0), (sigma, -l)], upper=-l)
-        draft.add_rows("relu_inactive", j, [(h, 1.0), (sigma, -u)], upper=0.0)
+        add_big_m(draft)
         return draft.encoding()
+
+
+def add_big_m(draft: Draft) -> Ints:
+    """Add the binaries and the big-M rows of every unstable neuron; return the binaries' columns."""
+    j = draft.unstable
+    z, h, l, u = draft.z[j], draft.h[j], draft.lower[j], draft.upper[j]  # noqa: E741
+    sigma = draft.add_columns("sigma", j, 0.0, 1.0, integer=True)
+    draft.add_rows("relu_above", j, [(z, -1.0), (h, 1.0)], lower=0.0)
+    draft.add_rows("relu_active", j, [(z, -1.0), (h, 1.0), (sigma, -l)], upper=-l)
+    draft.add_rows("relu_inactive", j, [(h, 1.0), (sigma, -u)], upper=0.0)
+    return sigma

@@ -24,10 +24,12 @@ from numpy.typing import ArrayLike
 from tqdm.auto import tqdm
 
 from omlt_ext.bounds import Bounds
+from omlt_ext.cut_rounds import add_cuts
 from omlt_ext.domain import Box, Floats, as_box
 from omlt_ext.encoding import Formulation
-from omlt_ext.errors import BoundsError, NetworkError, OptionError, ShapeError, SolverError
-from omlt_ext.milp import network_model
+from omlt_ext.errors import BoundsError, OptionError, ShapeError, SolverError
+from omlt_ext.milp import MatrixModel, network_model
+from omlt_ext.mixed import piecewise_linear
 from omlt_ext.network import Layer, Network
 from omlt_ext.plugins import formulation as find_formulation
 from omlt_ext.propagation.rounding import row_blocks
@@ -41,6 +43,7 @@ METHODS = ("auto", "milp")
 TOLERANCE = 1e-6  # of HiGHS's dual bound, relative to max(1, |bound|): its feasibility tolerance
 LEAST_GAP = 1e-5  # a smaller gap cannot be told from the solver's tolerances
 TIGHT = {"mip_feasibility_tolerance": 1e-9, "primal_feasibility_tolerance": 1e-9, "dual_feasibility_tolerance": 1e-9}
+CUT_SHARE = 0.2  # of the time that is left, that cuts may take
 SAMPLES = 4096
 SAMPLE_WORK = 2**33  # multiplications that sampling may take; large networks get fewer samples
 SAMPLE_BYTES = 2**26
@@ -91,8 +94,7 @@ def maximize(
     begin = time.perf_counter()
     _check_options(method, time_limit, seed, gap, effort)
     relus = find_formulation(formulation)
-    if not isinstance(network, Network):
-        raise NetworkError(f"expected a Network, not {type(network).__name__}; load_network makes one")
+    piecewise_linear(network)
     box = as_box(domain, network.n_inputs)
     weights = _weights(objective, network)
     with _bar(time_limit, progress) as bar:
@@ -176,7 +178,7 @@ class _Search:
     def solve(self, bounds: Bounds, formulation: Formulation) -> None:
         """Branch and bound by HiGHS; once more with tighter tolerances where its point falls short of its bound."""
         assert self.x is not None  # sampling came first
-        model = network_model(self.network, bounds, formulation, objective=self.objective)
+        model = self.with_cuts(network_model(self.network, bounds, formulation, objective=self.objective))
         embedded = model.networks[0]
 
         def watch(point: Floats | None, bound: float) -> None:
@@ -205,6 +207,13 @@ class _Search:
             self.trust(result)
             if result.status != "optimal" or not self.goes_on():
                 return
+
+    def with_cuts(self, model: MatrixModel) -> MatrixModel:
+        """The model with the cuts that its formulation has for the LP relaxation."""
+        done = add_cuts(model, time_limit=None if self.left is None else CUT_SHARE * self.left)
+        if done.status == "interrupted":
+            raise KeyboardInterrupt
+        return done.model
 
     def trust(self, result: SolveResult) -> None:
         """Take the solver's dual bound, unless the network itself shows that it is wrong."""

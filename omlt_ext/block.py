@@ -19,16 +19,18 @@ from pyomo.core.base.block import ScalarBlock
 from pyomo.core.base.indexed_component_slice import IndexedComponent_slice
 
 from .bounds import Bounds
+from .curved import check_formulation, encode_mixed
 from .domain import Box, Floats
-from .encoding import Encoding, Formulation, encode_network
+from .encoding import Encoding, Formulation
 from .errors import ModelError, ShapeError
 from .inputs import Request, attach_inputs, attach_outputs, enforce_box, held_inputs, resolve_box, wanted_box
 from .layer import write_layer
-from .network import Bools, Network
+from .mixed import AnyNetwork, MixedNetwork, activation, skeleton_of
+from .network import Bools
 from .plugins import formulation as find_formulation
 from .propagation.rounding import nonzeros
 from .readers import load_network
-from .tightening import tighten_bounds
+from .tightening import tighten_mixed
 
 Limits = tuple[tuple[Floats, Floats], ...]  # for each layer the (lower, upper) that a user's model asks of z
 
@@ -49,14 +51,17 @@ class ReLUBlock(ScalarBlock):
     `input_box[i]`, so that the network is never used outside the box its bounds hold on.
 
     `bounds`: `Bounds` to use (intersected with the block's own); `effort`: how hard to tighten, as in `tighten_bounds`;
-    `formulation`: by name or object.
+    `formulation`: by name or object. Networks with smooth activations (sigmoid, tanh, softplus) are read as well; they
+    need a nonlinear formulation, such as "smooth", and a solver for nonlinear models. `layer[k].curve[j]` then says
+    that `layer[k].h[j]` is the function of `layer[k].z[j]`.
 
     `inputs[i]`, `outputs[j]` and, for each layer k, `layer[k].z[j]` (pre-activation; neurons that are 0 everywhere
     have none), `layer[k].h[j]` (post-activation) and `layer[k].sigma[j]` (binary, unstable neurons only) are Pyomo
     variables. `network`, `bounds` and `formulation` are kept as attributes `network`, `activation_bounds`,
     `formulation`.
 
-    Raises `BoundsError` where an input has no finite bounds, `ShapeError` where counts differ.
+    Raises `BoundsError` where an input has no finite bounds, `ShapeError` where counts differ, `FormulationError` where
+    the formulation does not write what the network holds.
 
     >>> import pyomo.environ as pyo
     >>> from omlt_ext import Layer, Network, ReLUBlock
@@ -83,8 +88,9 @@ class ReLUBlock(ScalarBlock):
         doc: str | None = None,
     ) -> None:
         super().__init__(doc=doc)
-        self.network: Network = load_network(network)
+        self.network: AnyNetwork = load_network(network, smooth=True)
         self.formulation = find_formulation(formulation)
+        check_formulation(self.network, self.formulation)
         self.activation_bounds: Bounds | None = None
         self._alone: Bounds | None = None  # what holds whatever the model around the block says
         self._limits: Limits | None = None
@@ -132,9 +138,10 @@ class ReLUBlock(ScalarBlock):
 
     def _build(self, request: Request | None = None, method: Formulation | None = None) -> None:
         request, method = request or self._request, method or self.formulation
+        check_formulation(self.network, method)
         box = resolve_box(self, request)
-        found = tighten_bounds(self.network, box, effort=request.effort, bounds=self._known_bounds(request, box))
-        encodings = encode_network(self.network, found, method)
+        found = tighten_mixed(self.network, box, effort=request.effort, bounds=self._known_bounds(request, box))
+        encodings = encode_mixed(self.network, found, method)
         self._request, self.formulation = request, method
         self._alone, self._limits, self._around = found, None, None
         attach_inputs(self, request, box)
@@ -176,7 +183,7 @@ class ReLUBlock(ScalarBlock):
 
     def _used_inputs(self) -> Bools:
         """Inputs with a nonzero weight; solvers give the others no value."""
-        return nonzeros(self.network.layers[0].weight, axis=0) > 0
+        return nonzeros(skeleton_of(self.network).layers[0].weight, axis=0) > 0
 
     def _values(self, variables: Any, name: str, idle: Bools | None = None) -> Floats:
         values = [variable.value for variable in variables.values()]
@@ -201,7 +208,7 @@ class ReLUBlock(ScalarBlock):
             raise ModelError(f"{self.name}: coordinate {int(np.argmin(np.isfinite(point)))} of the point is not finite")
         _assign(self.inputs, point)
         for k, z in enumerate(self.network.pre_activations(point)):
-            h = self.network.layers[k].activation(z)
+            h = activation(self.network, k, z)
             values = {"z": z, "h": h, "sigma": (z > 0).astype(float), "hbar": np.maximum(-z, 0.0)}
             for name, at in values.items():
                 _assign(getattr(self.layer[k], name, {}), at)
@@ -232,12 +239,15 @@ class ReLUBlock(ScalarBlock):
         nonzeros = sum(rows.matrix.nnz for encoding in self._encodings for rows in encoding.rows)
         indicators = sum(part.rows.neuron.size for encoding in self._encodings for part in encoding.indicators)
         pairs = sum(part.neuron.size for encoding in self._encodings for part in encoding.pairs)
-        logic = [f"{n} {what}" for n, what in ((indicators, "rows in disjunctions"), (pairs, "pairs")) if n]
+        curves = sum(part.neuron.size for encoding in self._encodings for part in encoding.curves)
+        counts = ((indicators, "rows in disjunctions"), (pairs, "pairs"), (curves, "nonlinear equations"))
+        logic = [f"{n} {what}" for n, what in counts if n]
         size = [f"{columns} variables ({integers} binary)", f"{rows} constraints", f"{nonzeros} nonzeros", *logic]
         lines = [
             f"{self.name}: {self.network!r}, formulation {self.formulation.name!r}",
             f"  {', '.join(size)}",
             bounds.summary(),
+            *([f"  {curves} of the linear neurons are smooth"] if isinstance(self.network, MixedNetwork) else []),
         ]
         if not all(encoding.exact for encoding in self._encodings):
             lines.append("  a relaxation: other points than the network's own are feasible")

@@ -227,6 +227,12 @@ class Bounds:
             check_interval(lo, hi, lambda j, k=k: f"{path}: layer {k}, neuron {j}")
         return cls(box=box, polytope=polytope, notes=notes, **columns)
 
+    def part(self, layers: slice, box: Box, polytope: Polytope | None = None) -> Bounds:
+        """The bounds of some layers, as those of a network of its own whose inputs live in `box` or `polytope`."""
+        names = ("lower", "upper", "relu", "lower_method", "upper_method", "seconds")
+        cut = {name: getattr(self, name)[layers] for name in names}
+        return Bounds(box=box, polytope=polytope, notes=self.notes, **cut)
+
     @property
     def domain(self) -> Box | Polytope:
         """Where the bounds hold."""

@@ -24,6 +24,7 @@ from .block import ReLUBlock
 from .domain import Floats, Ints
 from .errors import ModelError
 from .milp import MatrixModel, ModelBuilder
+from .mixed import MixedNetwork, describe, piecewise_linear
 from .network import Bools
 from .rows import RowData
 
@@ -146,9 +147,16 @@ def _number(value: Any, name: str) -> float:
 
 
 def relu_blocks(model: Any) -> list[ReLUBlock]:
-    """The active ReLUBlocks of a model, itself included."""
+    """The active ReLUBlocks of a model, itself included; `ModelError` where one has smooth neurons."""
     below = model.component_data_objects(pyo.Block, active=True, descend_into=True)
-    return [block for block in [model, *below] if isinstance(block, ReLUBlock)]
+    blocks = [block for block in [model, *below] if isinstance(block, ReLUBlock)]
+    for block in blocks:
+        if isinstance(block.network, MixedNetwork):
+            raise ModelError(
+                f"{block.name}: {describe(block.network)}, which makes the model nonlinear; solve it with a solver of "
+                "nonlinear models, such as 'scip_direct', 'gurobi_direct_minlp' or any that reads NL files"
+            )
+    return blocks
 
 
 def own_rows(block: ReLUBlock) -> Iterator[tuple[int, str, Any, list[Any]]]:
@@ -166,9 +174,7 @@ def row_masks(block: ReLUBlock) -> list[dict[str, Bools]]:
             masks[k][name] = np.zeros(len(index), dtype=bool)
             continue
         whole = constraint.active and block.layer[k].active and block.layer.active
-        masks[k][name] = np.array(
-            [j in constraint and whole and _untouched(constraint[j]) for j in index], dtype=bool
-        )
+        masks[k][name] = np.array([j in constraint and whole and _untouched(constraint[j]) for j in index], dtype=bool)
     return masks
 
 
@@ -247,7 +253,7 @@ def _add_block(
         for k, encoding in enumerate(block._encodings)
     ]
     builder.add_network(
-        block.network,
+        piecewise_linear(block.network),
         block._encodings,
         columns(block.inputs.values()),
         groups=groups,

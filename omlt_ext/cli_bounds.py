@@ -46,7 +46,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add("--seconds-per-solve", type=float, metavar="S", help="seconds for each LP or MILP")
     add("--layers", metavar="K,K,...", help="on the last rung: only these layers, counted from 0")
     add("--gap", type=float, metavar="G", help="a MILP ends within this share of the neuron's width (default: 1e-3)")
-    add("--solver", help="of LPs and MILPs: highs (the default) or gurobi")
+    add("--solver", help="of LPs and MILPs: highs (the default), scip or gurobi")
     add("--backend", help="of dual ascent and splits: numpy (the default) or torch")
     add("--device", help="for torch: cpu (the default), cuda, ...")
     add("--time-limit", type=float, metavar="S", help="seconds in all; the best bounds so far are printed and saved")

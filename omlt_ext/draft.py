@@ -115,10 +115,13 @@ class Draft:
         """
         low, high = _ends(neuron, lower, upper)
         place = [np.concatenate([term[side] for term in terms]).astype(np.int32) for side in (0, 1)]
-        data = np.concatenate([np.broadcast_to(np.asarray(value, dtype=np.float64), at.shape) for at, _, value in terms])
-        self._rows.append(
-            lambda: Rows(name, neuron, sparse.csr_array((data, tuple(place)), (neuron.size, self._size)), low, high, key)
-        )
+        data = np.concatenate([np.broadcast_to(np.asarray(value, dtype=float), at.shape) for at, _, value in terms])
+
+        def rows() -> Rows:
+            matrix = sparse.csr_array((data, tuple(place)), shape=(neuron.size, self._size))
+            return Rows(name, neuron, matrix, low, high, key)
+
+        self._rows.append(rows)
 
     def add_indicators(
         self,
@@ -170,6 +173,8 @@ class Draft:
             (data.ravel(), indices.ravel(), np.arange(n + 1, dtype=np.int32) * count), shape=(n, self._size)
         )
         matrix.sum_duplicates()
+        if not data.all():
+            matrix.eliminate_zeros()
         return Rows(name, neuron, matrix, *_ends(neuron, lower, upper), key)
 
     def _affine(self) -> Rows:
@@ -184,17 +189,8 @@ class Draft:
                 indptr = np.arange(j.size + 1, dtype=np.int32) * data.shape[1]
                 matrix = sparse.csr_array((data.ravel(), indices.ravel(), indptr), shape=(j.size, self._size))
                 return Rows("affine", j, matrix, b, b)
-        W = self.layer.csr_weight()[j]
-        entries = np.diff(W.indptr)
-        indptr = np.concatenate([[0], np.cumsum(entries + 1)])
-        last = indptr[1:] - 1  # each row: -W, then 1 for its own z
-        own = np.zeros(int(indptr[-1]), dtype=bool)
-        own[last] = True
-        indices = np.empty(own.size, dtype=np.int64)
-        data = np.empty(own.size)
-        indices[own], data[own] = self.z[j], 1.0
-        indices[~own], data[~own] = W.indices, -W.data
-        matrix = sparse.csr_array((data, indices, indptr), shape=(j.size, self._size))
+        W = own_minus(self.z[j], self.layer.csr_weight()[j])
+        matrix = sparse.csr_array((W.data, W.indices, W.indptr), shape=(j.size, self._size))
         return Rows("affine", j, matrix, b, b)
 
     def _range(self) -> Rows:
@@ -211,6 +207,18 @@ class Draft:
         low = np.where(shift == 0.0, low, np.nextafter(low, -np.inf))  # outward: the subtraction may have rounded
         high = np.where(shift == 0.0, high, np.nextafter(high, np.inf))
         return Rows("range", j, sparse.csr_array((data, (row, column)), shape=(j.size, self._size)), low, high)
+
+
+def own_minus(own: Ints, W: Any) -> Any:
+    """The rows column own_i - W h' as CSR, for W (m, n) CSR and columns `own` (m,) after its own."""
+    last = W.indptr[1:] + np.arange(own.size)  # each row: -W, then 1 for its own column
+    mine = np.zeros(W.nnz + own.size, dtype=bool)
+    mine[last] = True
+    indices, data = np.empty(mine.size, dtype=np.int32), np.empty(mine.size)
+    indices[last], data[last] = own, 1.0
+    indices[~mine], data[~mine] = W.indices, -W.data
+    indptr = np.concatenate([[0], last + 1])
+    return sparse.csr_array((data, indices, indptr), shape=(own.size, int(own.max(initial=W.shape[1])) + 1))
 
 
 def _ends(neuron: Ints, lower: ArrayLike, upper: ArrayLike) -> tuple[Floats, Floats]:

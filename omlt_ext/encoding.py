@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from .bounds import REMEDY, Bounds
+from .curves import Codes, curve
 from .domain import Floats, Ints, check_interval
 from .network import Bools, Layer, Network
 from .propagation.linear import LinearRanges
@@ -92,8 +93,32 @@ class Pairs:
     kind: str = "sos1"
 
 
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """Smooth activations: column `value[i]` is the function `code[i]` of column `argument[i]`, for `neuron[i]`.
+
+    `wide[i]`: the form for wide bounds is written (see `omlt_ext.curves`).
+    """
+
+    name: str
+    neuron: Ints
+    argument: Ints
+    value: Ints
+    code: Codes
+    wide: Bools
+
+
 class Separator(Protocol):
-    """Finds rows that cut a point off: a picklable object that belongs to one layer."""
+    """Finds rows that cut a point off: a picklable object that belongs to one layer.
+
+    `rounds`: how often to ask it at most before a model is solved; `callback`: ask it at a solver's nodes as well.
+    """
+
+    @property
+    def rounds(self) -> int: ...
+
+    @property
+    def callback(self) -> bool: ...
 
     def __call__(self, x: Floats) -> Rows:
         """Rows over the layer's local columns that are valid for the layer, and violated by its local point x."""
@@ -106,7 +131,7 @@ class Encoding:
 
     `carry`: the local columns that are the next layer's inputs, where those are not simply `output`. `exact` is False
     where points other than the network's own are feasible (a relaxation). `separator` finds cuts for a point.
-    `str(encoding)` writes it out as algebra, a line for each column, row, indicator and pair.
+    `str(encoding)` writes it out as algebra, a line for each column, row, indicator, pair and curve.
     """
 
     n_in: int
@@ -118,6 +143,7 @@ class Encoding:
     carry: Ints | None = None
     exact: bool = True
     separator: Separator | None = None
+    curves: tuple[Curves, ...] = ()
 
     @property
     def n_columns(self) -> int:
@@ -156,6 +182,9 @@ class Encoding:
             sign = {"sos1": ", {} in SOS1", "complements": " >= 0 _|_ {} >= 0"}[pairs.kind]
             for j, one, other in zip(pairs.neuron, pairs.first, pairs.second, strict=True):
                 lines.append(f"{pairs.name}[{j}]: {names[one]}{sign.format(names[other])}")
+        for bent in self.curves:
+            for j, z, h, code in zip(bent.neuron, bent.argument, bent.value, bent.code, strict=True):
+                lines.append(f"{bent.name}[{j}]: {names[h]} = {curve(code).name}({names[z]})")
         said = {ZERO: "0", SUBSTITUTED: "substituted"}
         lines += [f"h[{j}] is {said.get(int(column)) or names[column]}" for j, column in enumerate(self.output)]
         return "\n".join(lines)
@@ -185,7 +214,8 @@ class Formulation(Protocol):
     """A way to write h = max(0, z): a frozen object with a name and one method that encodes one layer.
 
     One that looks at all layers together has `encode_network(network, bounds, held)` as well, which is then called
-    instead and returns a tuple of encodings. One that also writes smooth activations says so with `nonlinear = True`.
+    instead and returns a tuple of encodings. One that also writes smooth activations says so with `nonlinear = True`,
+    one whose encodings may have separators with `separates = True`.
     """
 
     @property

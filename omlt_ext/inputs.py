@@ -14,7 +14,8 @@ from pyomo.core.base.indexed_component import IndexedComponent
 from .bounds import Bounds
 from .domain import Box, Floats, as_box, check_interval
 from .errors import BoundsError, ModelError, ShapeError
-from .network import Bools, Network
+from .mixed import AnyNetwork, output_range
+from .network import Bools
 
 UNBOUNDED = 1e20  # what solvers take for infinite
 
@@ -26,7 +27,7 @@ class Request:
     `new_bounds`: `input_bounds` were given to `rebuild` and replace the bounds of inputs that the block made itself.
     """
 
-    network: Network
+    network: AnyNetwork
     inputs: tuple[object]
     outputs: tuple[object]
     input_bounds: object
@@ -100,7 +101,7 @@ def wanted_box(block: Any, request: Request) -> tuple[Floats, Floats]:
         lower, upper = (np.array(ends) for ends in zip(*map(member_bounds, given), strict=True))
     if own:
         return lower, upper
-    wanted_low, wanted_high = _given_box(request.input_bounds, n)
+    wanted_low, wanted_high = given_box(request.input_bounds, n)
     lower, upper = np.maximum(lower, wanted_low), np.minimum(upper, wanted_high)
     if network.input_box is not None:
         lower = np.where(np.isfinite(lower), lower, network.input_box.lower)
@@ -111,7 +112,7 @@ def wanted_box(block: Any, request: Request) -> tuple[Floats, Floats]:
 def resolve_box(block: Any, request: Request) -> Box:
     """The box of the block's inputs; `BoundsError` naming the first input without finite ends."""
     if request.inputs[0] is None and request.new_bounds and hasattr(block, "inputs"):
-        lower, upper = _given_box(request.input_bounds, request.network.n_inputs)
+        lower, upper = given_box(request.input_bounds, request.network.n_inputs)
     else:
         lower, upper = wanted_box(block, request)
     given = [] if request.inputs[0] is None else request.input_members(block.name)
@@ -129,7 +130,8 @@ def resolve_box(block: Any, request: Request) -> Box:
     return Box(lower, upper)
 
 
-def _given_box(input_bounds: object, n: int) -> tuple[Floats, Floats]:
+def given_box(input_bounds: object, n: int) -> tuple[Floats, Floats]:
+    """Lower and upper ends of a `Box`, a pair or a dict {i: (lower, upper)}; infinite where nothing is given."""
     if input_bounds is None:
         return np.full(n, -np.inf), np.full(n, np.inf)
     if not isinstance(input_bounds, Mapping):
@@ -192,9 +194,8 @@ def attach_outputs(block: Any, request: Request, bounds: Bounds) -> list[Any]:
             given = members(request.outputs[0], request.network.output_slices, n, f"{block.name}: outputs")
             block.outputs = dict(enumerate(_link(block, "output", given)))
         return list(block.outputs.values())
-    layer = request.network.layers[-1]
-    lower, upper = layer.activation(bounds.lower[-1]).tolist(), layer.activation(bounds.upper[-1]).tolist()
-    ends = list(zip(lower, upper, strict=True))
+    lower, upper = output_range(request.network, bounds.lower[-1], bounds.upper[-1])
+    ends = list(zip(lower.tolist(), upper.tolist(), strict=True))
     if not hasattr(block, "outputs"):
         block.outputs = pyo.Var(range(n))
         block._output_ends = [(None, None)] * n

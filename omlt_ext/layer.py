@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 
+from .curves import equation
 from .encoding import ZERO, Columns, Encoding
 from .pyomo_logic import write_logic, write_switches
 from .rows import index_set, write_rows
@@ -34,6 +35,11 @@ def write_layer(
     for rows in encoding.rows:
         write_rows(block, rows, variables)
     write_logic(block, encoding, variables)
+    for bent in encoding.curves:
+        made = pyo.Constraint(index_set(bent.neuron.tolist()))
+        block.add_component(bent.name, made)
+        for j, z, h, code, wide in zip(bent.neuron, bent.argument, bent.value, bent.code, bent.wide, strict=True):
+            made[int(j)] = equation(code, variables[z], variables[h], bool(wide))
     if encoding.carry is not None:
         return [variables[c] for c in encoding.carry.tolist()]
     return list(block.h.values())

@@ -17,15 +17,19 @@ from pyomo.common.collections import Bunch
 from pyomo.opt import SolverResults, SolverStatus, TerminationCondition
 
 from .bridge import CompiledModel, compile_model
+from .cut_rounds import add_cuts
 from .domain import Floats
 from .encoding import ZERO
-from .errors import ModelError, OptionError, SolverError
+from .errors import OptionError, SolverError
 from .milp import MatrixModel
+from .pyomo_cuts import separation_of
 from .solvers import HighsSolver, SolveResult
+from .surroundings import check_surroundings
 
 logger = logging.getLogger("omlt_ext")
 
 CHECK_TOLERANCE = 1e-5
+CUT_SHARE = 0.2  # of the time limit, that cuts may take before the search
 START_SECONDS = 10.0
 ABSOLUTE_GAP = 2e-6  # HiGHS's mip_abs_gap and a rounding
 START_TOLERANCE = 1e-6  # how far a start may violate a row: HiGHS's own feasibility tolerance for integers
@@ -66,7 +70,8 @@ class NetworkHighs:
     not help either, the status is `warning`, the message says by how much, and the same is logged.
     The results object has HiGHS's *dual* bound as the problem's other bound.
 
-    A network whose formulation is a relaxation is not compared: the optimum then bounds that of the network itself.
+    Where a formulation has cuts ("ideal_cuts"), those that the LP relaxation violates are added first, within a fifth of
+    the time limit. A network whose formulation is a relaxation is not compared: the optimum then bounds that of the network itself.
 
     Raises `ModelError` for models that are not mixed-integer linear.
     """
@@ -105,7 +110,7 @@ class NetworkHighs:
         _check_numbers(settings)
         begin = time.perf_counter()
         compiled = compile_model(model)
-        _check_surroundings(compiled, model)
+        check_surroundings(compiled.blocks, model)
         if compiled.contradiction is not None:
             result = SolveResult("infeasible", None, None, None, 0, 0.0)
             return _results(compiled, result, None, {**settings, "options": {}}, time.perf_counter() - begin)
@@ -113,7 +118,7 @@ class NetworkHighs:
         settings["options"] = solver_options
         limit = settings["time_limit"]
         deadline = None if limit is None else begin + float(limit)
-        solver = HighsSolver(compiled.matrix, solver_options, log=bool(settings["tee"]))
+        solver = HighsSolver(_with_cuts(compiled, deadline), solver_options, log=bool(settings["tee"]))
         if settings["warmstart"] and compiled.matrix.integer.any():
             start = find_start(compiled, deadline)
             if start is not None:
@@ -129,18 +134,6 @@ class NetworkHighs:
                 f"omlt_ext.highs: {result.status.replace('_', ' ')}, no point found; variables stay as they are"
             )
         return _results(compiled, result, point, settings, time.perf_counter() - begin)
-
-
-def _check_surroundings(compiled: CompiledModel, model: Any) -> None:
-    """Raise `ModelError` where bounds rely on something in the model that is no longer there."""
-    for around in {id(block._around): block._around for block in compiled.blocks if block._around is not None}.values():
-        loosened = around.loosened_in(model)
-        if loosened is not None:
-            names = ", ".join(block.name for block in around.blocks)
-            raise ModelError(
-                f"{loosened} since the model was tightened, so that the bounds of {names} may not hold any more; "
-                "call rebuild() on each of them, and tighten again if you like"
-            )
 
 
 _DEFAULTS: dict[str, Any] = {
@@ -168,6 +161,15 @@ def _check_numbers(settings: Mapping[str, Any]) -> None:
         value = settings[name]
         if value is not None and not (isinstance(value, int | float) and value >= 0):
             raise OptionError(f"omlt_ext.highs: {name} is {value!r}; it must be a number of at least 0")
+
+
+def _with_cuts(compiled: CompiledModel, deadline: float | None) -> MatrixModel:
+    """The model with the cuts that its formulations have for the LP relaxation; itself where they have none."""
+    separation = separation_of(compiled)
+    if not separation:
+        return compiled.matrix
+    left = _left(deadline)
+    return add_cuts(compiled.matrix, separation=separation, time_limit=None if left is None else CUT_SHARE * left).model
 
 
 def _solve(solver: HighsSolver, deadline: float | None, gap: float | None) -> SolveResult:

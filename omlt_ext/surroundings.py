@@ -8,7 +8,7 @@ unfixed or fixed elsewhere later.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,7 +30,8 @@ from .errors import InfeasibleError, ModelError
 from .inputs import UNBOUNDED, member_bounds
 from .network import Bools
 
-WRITTEN_BESIDE = ("relu_range", "zero_output")  # constraints that a block writes in a layer besides its encoding's rows
+# Constraints that we write in a layer besides its encoding's rows; cuts go with the layer.
+WRITTEN_BESIDE = ("relu_range", "zero_output", "cuts")
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +93,18 @@ class Surroundings:
         for variable in (self.variables[c] for c in np.flatnonzero(wider)[:1].tolist()):
             return f"the range of {variable.name} is wider"
         return None
+
+
+def check_surroundings(blocks: Sequence[ReLUBlock], model: Any) -> None:
+    """Raise `ModelError` where the blocks' bounds rely on something in the model that is no longer there."""
+    for around in {id(block._around): block._around for block in blocks if block._around is not None}.values():
+        loosened = around.loosened_in(model)
+        if loosened is not None:
+            names = ", ".join(block.name for block in around.blocks)
+            raise ModelError(
+                f"{loosened} since the model was tightened, so that the bounds of {names} may not hold any more; "
+                "call rebuild() on each of them, and tighten again if you like"
+            )
 
 
 def _stands(component: Any, model: Any) -> bool:

@@ -26,6 +26,7 @@ from .encoding import encode_network
 from .errors import InfeasibleError
 from .inputs import wanted_box
 from .milp import EmbeddedNetwork, MatrixModel, ModelBuilder
+from .mixed import piecewise_linear
 from .network import Bools
 from .obbt import ColumnTask, column_ranges
 from .plugins import formulation
@@ -109,7 +110,7 @@ class WholeModel:
 
     def _state(self, b: int) -> State:
         around, block = self.around, self.around.blocks[b]
-        network, inputs, outputs = block.network, around.inputs[b], around.outputs[b]
+        network, inputs, outputs = piecewise_linear(block.network), around.inputs[b], around.outputs[b]
         ends = wanted_box(block, replace(block._request, new_bounds=False))
         check_not_empty(*ends, f"{block.name}: input")
         box = Box(*ends)

@@ -21,6 +21,7 @@ keras = pytest.importorskip("keras")
 from keras import layers as L
 
 from omlt_ext.errors import ReadError, UnsupportedOperatorError
+from omlt_ext.mixed import MixedNetwork
 from omlt_ext.readers import load_network
 
 
@@ -141,6 +142,30 @@ def test_logits(final):
     inside = sequential((4,), L.Dense(3, "softmax"), L.Dense(2))
     with pytest.raises(UnsupportedOperatorError, match="softmax"):
         load_network(inside, logits=True)
+
+
+def functional_of_operators():
+    x = keras.Input((4,))
+    return randomised(keras.Model(x, keras.ops.tanh(L.Dense(4)(x)) + keras.ops.softplus(x) - keras.ops.sigmoid(x)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: sequential((4,), L.Dense(5, "tanh"), L.Dense(3, "relu"), L.Dense(2, "softplus")),
+        lambda: sequential((4,), L.Dense(5), L.Activation("sigmoid"), L.Dense(3, "sigmoid")),
+        functional_of_operators,
+    ],
+)
+def test_smooth_activations_are_read_on_request(make, tmp_path):
+    model = make()
+    network = load_network(model, smooth=True)
+    assert isinstance(network, MixedNetwork)
+    agree(model, network, (4,))
+    with pytest.raises(UnsupportedOperatorError, match="smooth=True"):
+        load_network(model)
+    model.save(tmp_path / "net.keras")
+    agree(model, load_network(tmp_path / "net.keras", smooth=True), (4,))
 
 
 @keras.saving.register_keras_serializable("tests")

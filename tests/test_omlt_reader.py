@@ -19,6 +19,7 @@ from omlt.neuralnet.network_definition import NetworkDefinition
 from omlt.scaling import OffsetScaling
 
 from omlt_ext.errors import BoundsError, ImportCheckError, OmltExtError, ReadError, UnsupportedOperatorError
+from omlt_ext.mixed import MixedNetwork
 from omlt_ext.readers import load_network
 
 
@@ -159,3 +160,17 @@ def test_scaling_objects_that_cannot_be_folded():
     short = OffsetScaling([0.0], [1.0], [0.0], [1.0])
     with pytest.raises(OmltExtError, match="does not take 2 values"):
         load_network(chain(dense([2, 1]), scaling_object=short))
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh"])
+def test_smooth_activations_are_read_on_request(name):
+    definition = chain(dense([2, 3, 1], activation=name))
+    network = load_network(definition, smooth=True)  # compared with OMLT's own evaluation before it is returned
+    assert isinstance(network, MixedNetwork)
+    with pytest.raises(UnsupportedOperatorError, match="smooth=True"):
+        load_network(definition)
+
+
+def test_an_activation_that_omlt_does_not_evaluate_is_refused():
+    with pytest.raises(UnsupportedOperatorError, match="'softplus' is not read"):
+        load_network(chain(dense([2, 3, 1], activation="softplus")), smooth=True)

@@ -21,6 +21,8 @@ from omlt_ext.errors import (
     ReadError,
     UnsupportedOperatorError,
 )
+from omlt_ext.mixed import MixedNetwork
+from omlt_ext.network import Network
 from omlt_ext.readers.onnx import read_onnx
 
 RNG = np.random.default_rng(0)
@@ -349,6 +351,37 @@ def test_what_is_not_piecewise_linear_is_refused_by_name(name):
     with pytest.raises(UnsupportedOperatorError, match=message) as caught:
         read_onnx(model)
     assert caught.value.node in str(caught.value)
+
+
+SMOOTH = {
+    "between layers": graph([("Gemm", "x W", "a"), ("Sigmoid", "a", "b"), ("Neg", "b", "y")], W=floats(4, 3)),
+    "at the end": graph([("Gemm", "x W", "a"), ("Relu", "a", "b"), ("Softplus", "b", "y")], W=floats(4, 3)),
+    "residual": graph([("Tanh", "x", "a"), ("Add", "a x", "b"), ("Relu", "b", "c"), ("Sub", "c a", "y")]),
+    "of a constant": graph([("Tanh", "c", "a"), ("Sigmoid", "x", "b"), ("Add", "a b", "y")], c=floats(4)),
+}
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_smooth_activations_are_read_on_request(name):
+    with pytest.raises(UnsupportedOperatorError, match="smooth=True"):
+        read_onnx(SMOOTH[name])
+    network = read_onnx(SMOOTH[name], smooth=True)  # compared with the standard's evaluator before it is returned
+    assert isinstance(network, MixedNetwork)
+    x = floats(4).astype(float)
+    runtime = ReferenceEvaluator(SMOOTH[name]).run(None, {"x": x.astype(np.float32)[None]})[0]
+    np.testing.assert_allclose(network(x), runtime.ravel(), atol=1e-5)
+
+
+def test_without_smooth_activations_the_request_changes_nothing():
+    assert isinstance(read_onnx(one("Relu"), smooth=True), Network)
+    with pytest.raises(UnsupportedOperatorError, match="Softmax"):
+        read_onnx(graph([("Softmax", "x", "s"), ("Neg", "s", "y")]), smooth=True)
+
+
+def test_a_final_sigmoid_is_kept_or_dropped():
+    model = graph([("Gemm", "x W", "z"), ("Sigmoid", "z", "y")], W=floats(4, 3))
+    assert isinstance(read_onnx(model, smooth=True), MixedNetwork)
+    assert isinstance(read_onnx(model, smooth=True, logits=True), Network)
 
 
 def test_the_refusal_uses_the_name_of_the_node():

@@ -28,6 +28,7 @@ from sklearn.preprocessing import (
 from sklearn.tree import DecisionTreeRegressor
 
 from omlt_ext.errors import ImportCheckError, ReadError, UnsupportedOperatorError
+from omlt_ext.mixed import MixedNetwork
 from omlt_ext.readers import load_network
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -160,6 +161,21 @@ def test_what_is_not_piecewise_linear_is_refused_by_name(model, node, message):
     with pytest.raises(UnsupportedOperatorError, match=message) as caught:
         load_network(model)
     assert caught.value.node == node
+
+
+@pytest.mark.parametrize(("activation", "code"), [("tanh", 2), ("logistic", 1)])
+def test_smooth_activations_are_read_on_request(activation, code):
+    model = make_pipeline(StandardScaler(), regressor(activation=activation)).fit(X, y)
+    network = load_network(model, smooth=True)
+    assert isinstance(network, MixedNetwork)
+    assert set(network.codes[0]) == {code}
+    np.testing.assert_allclose(network(X).ravel(), np.ravel(model.predict(X)), atol=1e-9)
+    with pytest.raises(UnsupportedOperatorError, match="smooth=True"):
+        load_network(model)
+    labels = make_pipeline(StandardScaler(), classifier(activation=activation)).fit(X, CLASSES)
+    with pytest.raises(UnsupportedOperatorError, match="logits=True"):
+        load_network(labels, smooth=True)
+    assert isinstance(load_network(labels, smooth=True, logits=True), MixedNetwork)
 
 
 @pytest.mark.parametrize("model", [regressor(), StandardScaler(), make_pipeline(StandardScaler(), regressor())])

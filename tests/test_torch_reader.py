@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from omlt_ext.errors import OmltExtError, ReadError, UnsupportedOperatorError
+from omlt_ext.mixed import MixedNetwork
 from omlt_ext.readers import load_network
 
 
@@ -174,6 +175,41 @@ def test_logits(final):
         load_network(module)
     with pytest.raises(UnsupportedOperatorError, match="aten"):
         load_network(nn.Sequential(body, final, nn.Linear(3, 1)), logits=True)
+
+
+class Curved(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return torch.tanh(self.linear(x)) + F.softplus(x, beta=3.0) - x.sigmoid() + torch.sigmoid(torch.ones(4))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3), nn.ReLU(), nn.Linear(3, 2), nn.Softplus(2.0)),
+        nn.Sequential(nn.Linear(4, 5), nn.Sigmoid(), nn.Linear(5, 3), nn.Sigmoid()),
+        Curved(),
+    ],
+)
+def test_smooth_activations_are_read_on_request(module):
+    network = load_network(module, smooth=True)
+    assert isinstance(network, MixedNetwork)
+    agree(module, network, (4,))
+    with pytest.raises(UnsupportedOperatorError, match="smooth=True"):
+        load_network(module)
+
+
+def test_a_file_with_smooth_activations(tmp_path):
+    module = nn.Sequential(nn.Linear(4, 5), nn.Softplus(), nn.Linear(5, 3))
+    torch.save(module, tmp_path / "net.pt")
+    network = load_network(tmp_path / "net.pt", smooth=True)
+    agree(module, network, (4,))
+    assert network.source == "net.pt"
+    with pytest.raises(UnsupportedOperatorError, match="threshold of 20"):
+        load_network(nn.Sequential(nn.Linear(4, 5), nn.Softplus(threshold=2.0)), smooth=True)
 
 
 class Branch(nn.Linear):

@@ -102,7 +102,7 @@ def crown(
         if k == 0:
             return None
         relaxations.append(relax(network.layers[k - 1], ranges[k - 1]))
-        return _backward_range(network, k, relaxations, errors, box, chunk_bytes)
+        return backward_range(network, k, relaxations, errors, box, chunk_bytes)
 
     return layer_by_layer(network, interval(network, domain, bounds), by_crown)
 
@@ -201,13 +201,13 @@ def backward(
     return round_down(value, e)
 
 
-def _backward_range(
+def backward_range(
     network: Network,
     k: int,
     relaxations: Sequence[Relaxation],
     errors: Sequence[AffineError],
     box: Box,
-    chunk_bytes: int,
+    chunk_bytes: int = 2**28,
 ) -> Range:
     """Both bounds of every pre-activation of layer k, some rows at a time."""
     n = network.layers[k].n_out

@@ -25,7 +25,7 @@ from scipy import sparse
 from ..bounds import METHODS, Bounds, Codes
 from ..domain import Box, Floats, Polytope, as_domain
 from ..errors import BoundsError, InfeasibleError
-from ..network import Layer, Network
+from ..network import Layer, Network, Weight
 from .rounding import TINY, gamma, nonzeros, round_down, round_up, row_blocks, smallest
 
 NO_UNDERFLOW = 2.0**-960  # products at least this large, and gamma times them, are far from underflow
@@ -100,9 +100,7 @@ def affine_range(layer: Layer, p: Floats, q: Floats) -> Range:
     least = np.inf
     for rows in row_blocks(layer.n_out, 2 * layer.n_in):
         W = layer.weight[rows]
-        positive, negative = (
-            (W.maximum(0), W.minimum(0)) if sparse.issparse(W) else (np.maximum(W, 0), np.minimum(W, 0))
-        )
+        positive, negative = _parts(W)
         sums[rows] = (positive @ below + negative @ above) + start[rows]
         least = min(least, smallest(W.data if sparse.issparse(W) else W))
     count = nonzeros(layer.weight, axis=1).astype(np.float64)
@@ -110,6 +108,15 @@ def affine_range(layer: Layer, p: Floats, q: Floats) -> Range:
     if least * smallest(below) < NO_UNDERFLOW:
         error += TINY * count[:, None]
     return Range.by("interval", round_down(sums[:, 0], error[:, 0]), round_up(sums[:, 1], error[:, 1]))
+
+
+def _parts(W: Weight) -> tuple[Weight, Weight]:
+    """max(W, 0) and min(W, 0); those of a CSR array keep its pattern, which is quicker than to make another."""
+    if not sparse.issparse(W):
+        return np.maximum(W, 0), np.minimum(W, 0)
+    pattern = W.indices, W.indptr
+    above, below = np.maximum(W.data, 0), np.minimum(W.data, 0)
+    return sparse.csr_array((above, *pattern), shape=W.shape), sparse.csr_array((below, *pattern), shape=W.shape)
 
 
 def activation_range(layer: Layer, z: Range) -> tuple[Floats, Floats]:

@@ -1,11 +1,12 @@
 """Bounds of linear functions of a layer's inputs, given the bounds of every layer before it.
 
-Symbols: h' the inputs of layer k, C (m, n_k-1) the functions C h'.
+Symbols: h' the inputs of layer k, C (m, n_k-1) the functions C h', seen as one more layer z = C h'.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,18 +15,20 @@ from ..bounds import Bounds
 from ..domain import Floats
 from ..errors import OptionError
 from ..network import Layer, Network
-from .crown import crown
-from .dual import dual
-from .interval import interval
+from .crown import AffineError, Relaxation, affine_error, backward_range, relax
+from .dual import dual_rows
+from .interval import Range, activation_range, affine_range, checked, collect, given
 
-METHODS = {"interval": interval, "crown": crown, "dual": dual}
+METHODS = ("interval", "crown", "dual")
 
 
 @dataclass(frozen=True, eq=False)
 class LinearRanges:
     """Call it with C (m, n) and an effort to get lower (m,) and upper (m,) of C h' over the domain of `bounds`.
 
-    `effort`: "interval", "crown" or "dual", as in `tighten_bounds`. Raises `OptionError` for another one.
+    `effort`: "interval", "crown" or "dual", as in `tighten_bounds`; each takes what the one before found as well. The
+    layers before are taken as they are in `bounds`: only the one backward pass of C is run. Raises `OptionError` for
+    another effort, `BoundsError` where C h' overflows.
 
     >>> from omlt_ext import Box, Layer, tighten_bounds
     >>> hidden = Layer([[1.0, 1.0], [1.0, -1.0]], [0.0, 0.0], relu=True)
@@ -44,11 +47,29 @@ class LinearRanges:
     def __call__(self, C: Any, effort: str = "crown") -> tuple[Floats, Floats]:
         if effort not in METHODS:
             raise OptionError(f"effort is {effort!r}; choose one of {', '.join(map(repr, METHODS))}")
-        before, known = self.network.layers[: self.k], self.bounds
-        network = Network([*before, Layer(C, np.zeros(C.shape[0]), relu=False)])
-        far = np.full(C.shape[0], np.finfo(np.float64).max)
-        lower, upper = [*known.lower[: self.k], -far], [*known.upper[: self.k], far]
-        domain = known.box if known.polytope is None else known.polytope
-        start = Bounds.of(network, known.box, lower, upper, polytope=known.polytope)
-        found = METHODS[effort](network, domain, start)
-        return found.lower[-1], found.upper[-1]
+        ranges, relaxations, errors, p, q = self._before
+        top = Layer(C, np.zeros(C.shape[0]), relu=False)
+        found = checked(affine_range(top, p, q), self.k)
+        if effort == "interval" or not ranges or not top.n_out:
+            return found.lower, found.upper
+        part, box = Network([*self.network.layers[: self.k], top]), self.bounds.box
+        every = [*errors, affine_error(top, p, q)]
+        found = checked(found.meet(backward_range(part, self.k, relaxations, every, box)), self.k)
+        if effort == "dual":
+            known = collect([*ranges, found], part, box, self.bounds.polytope)
+            found = checked(found.meet(Range.by("dual", *dual_rows(part, known))), self.k)
+        return found.lower, found.upper
+
+    @cached_property
+    def _before(self) -> tuple[list[Range], list[Relaxation], list[AffineError], Floats, Floats]:
+        """Ranges, relaxations and rounding errors of the layers before, and the range of h'."""
+        ranges: list[Range] = []
+        relaxations: list[Relaxation] = []
+        errors: list[AffineError] = []
+        p, q = self.bounds.box.lower, self.bounds.box.upper
+        for i, layer in enumerate(self.network.layers[: self.k]):
+            ranges.append(given(self.bounds, i))
+            relaxations.append(relax(layer, ranges[i]))
+            errors.append(affine_error(layer, p, q))
+            p, q = activation_range(layer, ranges[i])
+        return ranges, relaxations, errors, p, q

@@ -97,3 +97,15 @@ def smallest(values: Floats) -> float:
     """The smallest nonzero magnitude; inf where there is none."""
     magnitude = np.abs(values)
     return float(np.min(magnitude, initial=np.inf, where=magnitude > 0.0))
+
+
+def subtract_up(a: Floats, b: Floats) -> Floats:
+    """a - b where that is a float, the next one above it elsewhere: at least a - b in exact arithmetic.
+
+    >>> subtract_up(np.array([1.0, 1.0]), np.array([0.5, -(2.0**-60)])) > 1
+    array([False,  True])
+    """
+    difference = a - b
+    back = difference - a  # Knuth's two-sum: the rounding error of a difference is a float itself
+    lost = (a - (difference - back)) + (-b - back)
+    return np.where(lost > 0.0, np.nextafter(difference, np.inf), difference)

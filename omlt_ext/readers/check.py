@@ -8,12 +8,12 @@ import numpy as np
 
 from ..domain import Floats
 from ..errors import ImportCheckError
-from ..network import Network
+from ..mixed import AnyNetwork
 
 POINTS = 24
 
 
-def probe_points(network: Network, count: int = POINTS, seed: int = 0) -> Floats:
+def probe_points(network: AnyNetwork, count: int = POINTS, seed: int = 0) -> Floats:
     """Points (count + 1, n_in) on which imports are compared: zero, uniform draws, and normal draws of three scales.
 
     Uniform draws come from the network's own input box where it has one, else from [-1, 1] and [0, 1].
@@ -29,7 +29,7 @@ def probe_points(network: Network, count: int = POINTS, seed: int = 0) -> Floats
 
 
 def check_import(
-    network: Network,
+    network: AnyNetwork,
     evaluate: Callable[[Floats], Floats],
     *,
     source: str,

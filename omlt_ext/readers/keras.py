@@ -12,21 +12,22 @@ import numpy as np
 
 from ..domain import Floats
 from ..errors import ImportCheckError, OmltExtError, ReadError, UnsupportedOperatorError
-from ..network import Network
+from ..mixed import AnyNetwork
 from .check import check_import, probe_points
 from .keras_tables import ACTIVATIONS, FINAL, LAYERS, OPERATIONS
 from .keras_values import Refusal, array
 from .lowering import Lowering, Tensor
+from .smooth import BY_NAME, HINT
 
 SUPPORTED = f"{', '.join(LAYERS)}; activations {', '.join(ACTIVATIONS)}"
 TOLERANCE = 1e-4  # the model itself is evaluated in single precision
 
 
-def read_keras(model: Any, *, logits: bool = False) -> Network:
+def read_keras(model: Any, *, logits: bool = False, smooth: bool = False) -> AnyNetwork:
     """The network that a Keras 3 Sequential or functional model computes in inference, for one example.
 
     Several inputs become one vector, several outputs one vector, with named slices. `logits=True` drops a softmax or
-    sigmoid activation of the last layer.
+    sigmoid activation of the last layer. `smooth=True` reads sigmoid, tanh and softplus.
 
     Raises `ReadError` where the model is not built or holds NaN, `UnsupportedOperatorError` for subclassed models,
     custom layers and layers that are not piecewise linear.
@@ -37,12 +38,12 @@ def read_keras(model: Any, *, logits: bool = False) -> Network:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Keras and its backend, about their own interfaces
-        return _read(model, logits)
+        return _read(model, logits, smooth)
 
 
-def _read(model: Any, logits: bool) -> Network:
+def _read(model: Any, logits: bool, smooth: bool) -> AnyNetwork:
     _check_model(model)
-    graph = Lowering()
+    graph = Lowering(smooth)
     names = [str(x.name) for x in model.inputs] if len(model.inputs) > 1 else ["input"]
     shapes = [_shape(model, x) for x in model.inputs]
     walk = _Walk(logits, _final_layer(model) if logits else None)
@@ -138,6 +139,8 @@ class _Walk:
             if ".ops." in type(operation).__module__:
                 if kind not in OPERATIONS or any(value is not None for value in kwargs.values()):
                     raise Refusal("is not lowered")
+                if kind.lower() in BY_NAME:
+                    return self.smooth(kind.lower(), *args)
                 return OPERATIONS[kind](*args)
             if kind not in LAYERS:
                 raise Refusal("is not piecewise linear, or not lowered yet")
@@ -167,10 +170,19 @@ class _Walk:
         if name in FINAL and layer is self.final and self.dropped is None:
             self.dropped = layer if type(layer).__name__ == "Softmax" else function
             return t
-        if name not in ACTIVATIONS:
-            hint = "; with logits=True it is dropped from the last layer" if name in FINAL else ""
-            raise Refusal(f"has the activation {name!r}, which is not piecewise linear{hint}")
-        return ACTIVATIONS[name](t)
+        if name in ACTIVATIONS:
+            return ACTIVATIONS[name](t)
+        if name in BY_NAME:
+            return self.smooth(name, t)
+        hint = "; with logits=True it is dropped from the last layer" if name in FINAL else ""
+        raise Refusal(f"has the activation {name!r}, which is not piecewise linear{hint}")
+
+    def smooth(self, name: str, t: Tensor) -> Tensor:
+        """sigmoid, tanh or softplus of t, if the caller has asked for smooth activations."""
+        if t.graph.allows_smooth:
+            return BY_NAME[name](t)
+        hint = "with logits=True it is dropped from the last layer, and " if name in FINAL else ""
+        raise Refusal(f"has the activation {name!r}, which is not piecewise linear; {hint}{HINT}")
 
     def refuse(self, operation: Any, reason: str) -> NoReturn:
         kind = type(operation).__name__
@@ -205,7 +217,7 @@ def _call(model: Any, parts: list[Floats]) -> Floats:
 
 
 def _check_logits(
-    network: Network, evaluate: Callable[[Floats], Floats], shape: tuple[int, ...], final: Callable[[Any], Any]
+    network: AnyNetwork, evaluate: Callable[[Floats], Floats], shape: tuple[int, ...], final: Callable[[Any], Any]
 ) -> None:
     """Compare the dropped activation of the network's outputs with what the model itself gives."""
     points = probe_points(network)

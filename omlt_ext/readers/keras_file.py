@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingDependencyError, OmltExtError, ReadError, UnsupportedOperatorError
-from ..network import Network
+from ..mixed import AnyNetwork
 
 ARCHIVE = {"metadata.json", "config.json", "model.weights.h5"}
 STRUCTURE = {"Sequential", "Functional", "Model", "DTypePolicy", "__keras_tensor__", "__tuple__", "Policy"}
@@ -26,7 +26,7 @@ HELPERS = ("initializer", "regularizer", "constraint")
 OPERATION_MODULES = ("keras.src.ops.", "keras.ops")
 
 
-def read_keras_file(path: str | PathLike[str], *, logits: bool = False) -> Network:
+def read_keras_file(path: str | PathLike[str], *, logits: bool = False, smooth: bool = False) -> AnyNetwork:
     """The network of a `.keras` file, or of an `.h5` file with a whole model in it.
 
     Raises `ReadError` for damaged files and for files with weights alone, `UnsupportedOperatorError` where the
@@ -36,18 +36,19 @@ def read_keras_file(path: str | PathLike[str], *, logits: bool = False) -> Netwo
     keras = _import_keras()
     from .keras import read_keras
     from .keras_tables import ACTIVATIONS, FINAL, LAYERS, OPERATIONS
+    from .smooth import BY_NAME
 
     config = _config(path)
     modules = (keras.initializers, keras.regularizers, keras.constraints)
     helpers = {name for module in modules for name, value in vars(module).items() if isinstance(value, type)}
-    _check_config(path, config, {*LAYERS, *STRUCTURE}, {*ACTIVATIONS, *FINAL}, set(OPERATIONS), helpers)
+    _check_config(path, config, {*LAYERS, *STRUCTURE}, {*ACTIVATIONS, *FINAL, *BY_NAME}, set(OPERATIONS), helpers)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         raise ReadError(f"{path} cannot be loaded by Keras {keras.__version__}: {_first_line(error)}") from None
-    return read_keras(model, logits=logits)
+    return read_keras(model, logits=logits, smooth=smooth)
 
 
 def _import_keras() -> Any:

@@ -10,6 +10,7 @@ from . import keras_layers as lower
 from . import piecewise
 from .keras_values import Refusal, array
 from .lowering import Tensor
+from .smooth import BY_NAME
 
 Lower: TypeAlias = Callable[..., Tensor]
 
@@ -118,4 +119,5 @@ OPERATIONS: dict[str, Lower] = {  # keras.ops in a functional model, where x + 1
     **dict.fromkeys(("Abs", "Absolute"), piecewise.absolute),
     "Relu": piecewise.relu,
     "Relu6": ACTIVATIONS["relu6"],
+    **{name.capitalize(): act for name, act in BY_NAME.items()},
 }

@@ -1,10 +1,10 @@
-"""Lowering: a network's graph, multiplied out until only affine layers and ReLUs are left.
+"""Lowering: a network's graph, multiplied out until only affine layers, ReLUs and smooth activations are left.
 
-An *atom* is a number that the finished network can hold: an input, the output of one ReLU, or a *held* linear value. A
-`Tensor` of s entries is the affine map M a + c of the atoms a: M (s, atoms) CSR, c (s,). Affine operators multiply
-out at once; index operators pick rows; `relu` makes new atoms. An atom's depth is 0 for inputs, else one more than
-the deepest atom of its definition; layer d of the network computes the atoms of depth d and passes on earlier atoms
-that later layers still need.
+An *atom* is a number that the finished network can hold: an input, the output of one ReLU or of one smooth activation,
+or a *held* linear value. A `Tensor` of s entries is the affine map M a + c of the atoms a: M (s, atoms) CSR, c (s,).
+Affine operators multiply out at once; index operators pick rows; `relu` and `smooth` make new atoms. An atom's depth is
+0 for inputs, else one more than the deepest atom of its definition; layer d of the network computes the atoms of depth
+d and passes on earlier atoms that later layers still need.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from ..curves import TANH, Codes, evaluate
 from ..domain import Box, Floats
 from ..errors import ReadError
+from ..mixed import AnyNetwork, MixedNetwork
 from ..network import Layer, Network, compact
 from .symbolic import (
     Ints,
@@ -36,9 +38,13 @@ from .symbolic import (
 
 __all__ = ["Lowering", "Tensor"]
 
+RELU, LINEAR = 0, -1  # kinds of neurons that are not smooth
+
 
 class Lowering:
     """The atoms of one network while it is read: make inputs, combine tensors, and ask for the `Network`.
+
+    `allows_smooth`: whether readers may use `smooth`; the network is then a `MixedNetwork` where they have.
 
     >>> graph = Lowering()
     >>> x = graph.input("x", (1, 2))
@@ -50,11 +56,13 @@ class Lowering:
     [(2, 1), (1, 0)]
     """
 
-    def __init__(self) -> None:
+    def __init__(self, allows_smooth: bool = False) -> None:
+        self.allows_smooth = allows_smooth
         self.n_inputs = 0
         self.input_slices: dict[str, slice] = {}
         self._depth: Ints = np.zeros(0, dtype=np.int64)
         self._held: NDArray[np.bool_] = np.zeros(0, dtype=bool)  # linear atoms
+        self._code: Codes = np.zeros(0, dtype=np.int8)  # of atoms with a smooth activation, 0 for all others
         self._positive: NDArray[np.bool_] = np.zeros(0, dtype=bool)  # atoms that are never negative
         self._starts: list[int] = []  # first atom of each group, inputs aside
         self._definitions: list[tuple[Matrix, Floats]] = []
@@ -90,6 +98,10 @@ class Lowering:
         """max(0, t), entry by entry: new atoms, except for entries that are constant or never negative."""
         return self._replace(t, held=False)
 
+    def smooth(self, t: Tensor, code: int) -> Tensor:
+        """The smooth activation `code` of `omlt_ext.curves`, entry by entry: new atoms, except for constant entries."""
+        return self._replace(t, held=False, code=code)
+
     def hold(self, t: Tensor) -> Tensor:
         """The same values, as linear atoms where that leaves later layers fewer numbers to pass on.
 
@@ -101,20 +113,26 @@ class Lowering:
             return t
         return self._replace(t, held=True)
 
-    def _replace(self, t: Tensor, *, held: bool) -> Tensor:
+    def _replace(self, t: Tensor, *, held: bool, code: int = 0) -> Tensor:
         matrix, offset = self._inline(t.matrix, t.offset)
         matrix.sort_indices()
         lengths = np.diff(matrix.indptr)
-        positive = self._never_negative(matrix, offset)
-        kept = lengths <= 1 if held else positive | (lengths == 0)
+        constant = lengths == 0
+        if code:
+            positive, kept = np.full(t.size, code != TANH), constant
+            values = evaluate(np.full(t.size, code, dtype=np.int8), offset)
+        else:
+            positive = self._never_negative(matrix, offset)
+            kept = lengths <= 1 if held else positive | constant
+            values = offset if held else np.maximum(offset, 0.0)
         fresh = np.flatnonzero(~kept)
-        atoms = self._atoms(take_rows(matrix, fresh), offset[fresh], held, positive[fresh])
+        atoms = self._atoms(take_rows(matrix, fresh), offset[fresh], held, positive[fresh], code)
         new = sparse.csr_array(
             (np.ones(fresh.size), (fresh, atoms)), shape=(t.size, self._depth.size)
         )  # row i: the new atom of entry i
         rows = np.flatnonzero(kept)
         keep = sparse.csr_array((np.ones(rows.size), (rows, rows)), shape=(t.size, t.size))
-        old = np.where(kept, offset if held else np.where(lengths == 0, np.maximum(offset, 0.0), offset), 0.0)
+        old = np.where(kept, np.where(constant, values, offset), 0.0)
         return t._like(t.shape, widen(sparse.csr_array(keep @ matrix), self._depth.size) + new, old)
 
     def _never_negative(self, matrix: Matrix, offset: Floats) -> NDArray[np.bool_]:
@@ -123,9 +141,9 @@ class Lowering:
         others = sparse.csr_array((~plain, matrix.indices, matrix.indptr), shape=matrix.shape)
         return (np.asarray(others.sum(axis=1)).ravel() == 0) & (offset == 0.0)
 
-    def _atoms(self, matrix: Matrix, offset: Floats, held: bool, positive: NDArray[np.bool_]) -> Ints:
+    def _atoms(self, matrix: Matrix, offset: Floats, held: bool, positive: NDArray[np.bool_], code: int) -> Ints:
         """Atoms with these definitions, equal ones only once: their numbers, one for each row."""
-        mark = blake2b(bytes([held]))
+        mark = blake2b(bytes([held, code]))
         for array in (matrix.indptr, matrix.indices, matrix.data, offset):
             mark.update(np.ascontiguousarray(array).data)
         key = mark.digest()
@@ -140,13 +158,15 @@ class Lowering:
         if first.size:
             self._starts.append(start)
             self._definitions.append((rows, offset[first]))
-            self._grow(depth + 1, held=held, positive=positive[first] if held else np.ones(first.size, dtype=bool))
+            never = positive[first] if held or code else np.ones(first.size, dtype=bool)
+            self._grow(depth + 1, held=held, positive=never, code=code)
         self._known[key] = start + which
         return self._known[key]
 
-    def _grow(self, depth: Ints, *, held: bool, positive: NDArray[np.bool_]) -> None:
+    def _grow(self, depth: Ints, *, held: bool, positive: NDArray[np.bool_], code: int = 0) -> None:
         self._depth = np.concatenate([self._depth, depth])
         self._held = np.concatenate([self._held, np.full(depth.size, held)])
+        self._code = np.concatenate([self._code, np.full(depth.size, code, dtype=np.int8)])
         self._positive = np.concatenate([self._positive, positive])
 
     def _definition(self, atoms: Ints) -> tuple[Matrix, Floats]:
@@ -191,9 +211,10 @@ class Lowering:
         output_shape: Sequence[int] | None = None,
         input_box: Box | None = None,
         source: str = "arrays",
-    ) -> Network:
+    ) -> AnyNetwork:
         """The `Network` from all inputs, in order, to the named outputs, one after the other.
 
+        It is a `MixedNetwork` where an output needs a smooth activation.
         Atoms that no output needs are dropped. The last layer is that of the deepest ReLUs where every output is one of
         them or needs none of them, else one more affine layer. Raises `NetworkError` where a number is not finite.
         """
@@ -201,8 +222,9 @@ class Lowering:
         matrix, offset = self._inline(everything.matrix, everything.offset)
         ends = [0, *np.cumsum([t.size for t in outputs.values()]).tolist()]
         single = next(iter(outputs.values())).shape if len(outputs) == 1 else None
-        return Network(
-            self._layers(matrix, offset),
+        layers, codes = self._layers(matrix, offset)
+        network = Network(
+            layers,
             input_shape=input_shape,
             output_shape=output_shape if output_shape is not None else single,
             input_box=input_box,
@@ -210,30 +232,33 @@ class Lowering:
             output_slices={name: slice(*ab) for name, ab in zip(outputs, pairwise(ends), strict=True)},
             source=source,
         )
+        return MixedNetwork(network, codes) if any(part.any() for part in codes) else network
 
-    def _layers(self, matrix: Matrix, offset: Floats) -> list[Layer]:
-        """The layers that compute matrix a + offset, from the inputs on."""
+    def _layers(self, matrix: Matrix, offset: Floats) -> tuple[list[Layer], list[Codes]]:
+        """The layers that compute matrix a + offset, from the inputs on, and the codes of their neurons."""
         n = self._depth.size
         groups = [(sparse.csr_array((self.n_inputs, n)), np.zeros(self.n_inputs)), *self._definitions]
         definition = sparse.vstack([widen(rows, n) for rows, _ in groups], format="csr")
         constants = np.concatenate([offsets for _, offsets in groups])
+        kind = np.where(self._held, LINEAR, self._code)  # RELU where neither
         final = int(self._depth[matrix.indices].max(initial=0))
         ends = self._deepest_atoms(matrix, offset, final)
         if ends is None:
-            final, relu = final + 1, np.zeros(offset.size, dtype=bool)
+            final, code = final + 1, np.full(offset.size, LINEAR)
         else:  # the deepest atoms are outputs: their definitions are the last layer
             at = np.flatnonzero(ends >= 0)
             rest = np.flatnonzero(ends < 0)
             order = np.argsort(np.r_[at, rest], kind="stable")
             matrix = take_rows(sparse.vstack([take_rows(definition, ends[at]), matrix[rest]], format="csr"), order)
             offset = np.r_[constants[ends[at]], offset[rest]][order]
-            relu = np.r_[~self._held[ends[at]], np.zeros(rest.size, dtype=bool)][order]
+            code = np.r_[kind[ends[at]], np.full(rest.size, LINEAR)][order]
         until = np.full(n, -1, dtype=np.int64)  # the last layer that reads each atom
         until[matrix.indices] = final
         for d in range(final - 1, 0, -1):
             used = take_rows(definition, np.flatnonzero((self._depth == d) & (until > d))).indices
             until[used] = np.maximum(until[used], d)
         layers: list[Layer] = []
+        codes: list[Codes] = []
         before = np.arange(self.n_inputs)
         for d in range(1, final):
             new = np.flatnonzero((self._depth == d) & (until > d))
@@ -241,11 +266,13 @@ class Lowering:
             passed = np.flatnonzero((self._depth < d) & (until > d))
             passing = units(passed, n)
             weight = select_columns(sparse.vstack([take_rows(definition, new), passing], format="csr"), before)
-            active = np.r_[~self._held[new], np.zeros(passed.size, dtype=bool)]
-            layers.append(Layer(compact(weight), np.r_[constants[new], np.zeros(passed.size)], active))
+            here = np.r_[kind[new], np.full(passed.size, LINEAR)]
+            layers.append(Layer(compact(weight), np.r_[constants[new], np.zeros(passed.size)], here == RELU))
+            codes.append(np.maximum(here, 0).astype(np.int8))
             before = np.r_[new, passed]
-        layers.append(Layer(compact(select_columns(matrix, before)), offset, relu))
-        return layers
+        layers.append(Layer(compact(select_columns(matrix, before)), offset, code == RELU))
+        codes.append(np.maximum(code, 0).astype(np.int8))
+        return layers, codes
 
     def _deepest_atoms(self, matrix: Matrix, offset: Floats, depth: int) -> Ints | None:
         """For each row the atom of this depth that it is, or -1 where it needs none; None where a row mixes them."""

@@ -14,20 +14,23 @@ from scipy import sparse
 
 from ..domain import Box, Floats
 from ..errors import OmltExtError, ReadError, ShapeError, UnsupportedOperatorError
-from ..network import Network
+from ..mixed import AnyNetwork
 from .check import check_import
 from .lowering import Lowering, Tensor
 from .piecewise import largest, relu
+from .smooth import HINT, sigmoid, tanh
 from .windows import Windows, convolution
 
 SUPPORTED = "InputLayer, DenseLayer, ConvLayer2D and PoolingLayer2D in one chain, activations 'linear' and 'relu'"
+SMOOTH = {"sigmoid": sigmoid, "tanh": tanh}
 
 
-def read_omlt(definition: Any) -> Network:
+def read_omlt(definition: Any, *, smooth: bool = False) -> AnyNetwork:
     """The network of an OMLT `NetworkDefinition`, from unscaled inputs to unscaled outputs.
 
     `input_box` is taken from the unscaled input bounds, or from the scaled ones through the inverse of the scaling.
     Convolutions are read as the definition holds them: OMLT's own ONNX parser has dropped their biases by then.
+    `smooth=True` reads the activations sigmoid and tanh as well (softplus OMLT itself does not evaluate).
     Raises `UnsupportedOperatorError` for other layers and activations, `ReadError` for a scaling that is not affine.
 
     >>> from omlt.neuralnet.layer import DenseLayer, InputLayer
@@ -44,11 +47,11 @@ def read_omlt(definition: Any) -> Network:
     source = "OMLT NetworkDefinition"
     layers = _chain(definition)
     shape_in, shape_out = tuple(layers[0].output_size), tuple(layers[-1].output_size)
-    scale = _scaling(definition.scaling_object, "get_scaled_input_expressions", shape_in)
-    unscale = _scaling(definition.scaling_object, "get_unscaled_output_expressions", shape_out)
-    factor, offset = _affine(scale, shape_in)
-    out_factor, out_offset = _affine(unscale, shape_out)
-    graph = Lowering()
+    scale = scaling_map(definition.scaling_object, "get_scaled_input_expressions", shape_in)
+    unscale = scaling_map(definition.scaling_object, "get_unscaled_output_expressions", shape_out)
+    factor, offset = affine_parts(scale, shape_in)
+    out_factor, out_offset = affine_parts(unscale, shape_out)
+    graph = Lowering(smooth)
     t = graph.input("input", shape_in) * factor + offset
     try:
         for k, layer in enumerate(layers[1:], start=1):
@@ -81,7 +84,7 @@ def _chain(definition: Any) -> list[Any]:
     return layers
 
 
-def _scaling(scaling: Any, method: str, shape: tuple[int, ...]) -> Callable[[Floats], Floats]:
+def scaling_map(scaling: Any, method: str, shape: tuple[int, ...]) -> Callable[[Floats], Floats]:
     """A method of the scaling object as a function of flat vectors.
 
     Its keys are tuples of indices, or plain integers where there is one axis.
@@ -108,7 +111,7 @@ def _scaled(call: Callable[[dict[Any, float]], Mapping[Any, Any]], keys: list[An
     return np.array([found[key] for key in keys], dtype=np.float64)
 
 
-def _affine(f: Callable[[Floats], Floats], shape: tuple[int, ...]) -> tuple[Floats, Floats]:
+def affine_parts(f: Callable[[Floats], Floats], shape: tuple[int, ...]) -> tuple[Floats, Floats]:
     """(factor, offset), each of `shape`, with f(x) = factor x + offset entry by entry."""
     far = 2.0**20  # a wide step, so that a large offset does not cancel the factor's digits
     ones = np.ones(int(np.prod(shape)))
@@ -166,9 +169,12 @@ def _lower(t: Tensor, layer: Any, where: str) -> Tensor:
         raise UnsupportedOperatorError(
             f"{where}: layers of this kind are not read; supported: {SUPPORTED}", node=where, operator=kind
         )
+    if layer.activation in SMOOTH and t.graph.allows_smooth:
+        return SMOOTH[layer.activation](z)
     if layer.activation not in ("relu", "linear"):
+        hint = f"; {HINT}" if layer.activation in SMOOTH else ""
         raise UnsupportedOperatorError(
-            f"{where}: the activation {layer.activation!r} is not read; supported: {SUPPORTED}",
+            f"{where}: the activation {layer.activation!r} is not read; supported: {SUPPORTED}{hint}",
             node=where,
             operator=str(layer.activation),
         )

@@ -7,13 +7,12 @@ result is compared with the standard's own evaluator before it is returned.
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import onnx
 
 from ..errors import ImportCheckError, OmltExtError, ReadError, UnsupportedOperatorError
-from ..network import Network
+from ..mixed import AnyNetwork, relabelled
 from ..writers.sidecar import read_sidecar, sidecar_of
 from . import onnx_affine, onnx_index, onnx_piecewise
 from .lowering import Lowering, Tensor
@@ -22,21 +21,23 @@ from .onnx_double import REALS, to_double
 from .onnx_file import STANDARD, Source, array_of, load_model, needs, opset
 from .onnx_fold import fold
 from .onnx_node import OPERATORS, Node, Value
+from .smooth import HINT
 
 __all__ = ["read_onnx"]
 
 _LOWERED = (onnx_affine, onnx_index, onnx_piecewise)  # imported to fill OPERATORS
 HEADS = ("Softmax", "LogSoftmax", "Sigmoid")
+SMOOTH = ("Sigmoid", "Tanh", "Softplus")
 PLAIN = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast")
 
 
-def read_onnx(source: Source, *, logits: bool = False) -> Network:
+def read_onnx(source: Source, *, logits: bool = False, smooth: bool = False) -> AnyNetwork:
     """The `Network` that an ONNX model computes: a path, the bytes of a file, or an `onnx.ModelProto`.
 
     All inputs, in order, make up the flat input vector (`input_slices`), all outputs the output vector
     (`output_slices`). A leading axis that is 1, symbolic or missing is the batch, and is one. `logits=True` drops a
-    Softmax, LogSoftmax or Sigmoid that ends the graph: the outputs are then its arguments. A box in the sidecar
-    `<path>.bounds.json` becomes `network.input_box`.
+    Softmax, LogSoftmax or Sigmoid that ends the graph: the outputs are then its arguments. `smooth=True` reads Sigmoid,
+    Tanh and Softplus as well. A box in the sidecar `<path>.bounds.json` becomes `network.input_box`.
 
     Raises `ReadError` for what is not a well-formed model, `UnsupportedOperatorError` for a node that is not
     piecewise linear, `ImportCheckError` where the standard's evaluator gives other numbers.
@@ -53,11 +54,11 @@ def read_onnx(source: Source, *, logits: bool = False) -> Network:
     model, name, path = load_model(source)
     try:
         with np.errstate(all="ignore"):  # what is not finite is refused by name
-            _treat_heads(model.graph, logits)
+            _treat_heads(model.graph, logits, smooth)
             exact = to_double(model)
-            network = _lower(exact, name if path is None else path.name)
+            network = _lower(exact, name if path is None else path.name, smooth)
             if path is not None and sidecar_of(path).exists():
-                network = _with_box(network, path)
+                network = relabelled(network, input_box=read_sidecar(sidecar_of(path), network.input_shape))
             check_onnx(network, model, exact, name)
     except UnsupportedOperatorError as error:
         raise UnsupportedOperatorError(f"{name}: {error}", node=error.node, operator=error.operator) from None
@@ -70,7 +71,7 @@ def read_onnx(source: Source, *, logits: bool = False) -> Network:
     return network
 
 
-def _treat_heads(graph: onnx.GraphProto, logits: bool) -> None:
+def _treat_heads(graph: onnx.GraphProto, logits: bool, smooth: bool) -> None:
     """Turn a Softmax, LogSoftmax or Sigmoid that ends the graph into Identity where logits are wanted."""
     makers = {output: node for node in graph.node for output in node.output}
     outputs = {value.name for value in graph.output}
@@ -81,10 +82,13 @@ def _treat_heads(graph: onnx.GraphProto, logits: bool) -> None:
             node = makers.get(node.input[0])
         if node is None or node.op_type not in HEADS or node.domain not in STANDARD or uses[node.output[0]] > 1:
             continue
+        if not logits and smooth and node.op_type in SMOOTH:
+            continue
         if not logits:
+            hint = f", and {HINT}" if node.op_type in SMOOTH else ""
             raise UnsupportedOperatorError(
                 f"{node.name}: operator {node.op_type} is not piecewise linear; it ends the graph, and logits=True "
-                "drops it: the outputs are then its arguments",
+                f"drops it: the outputs are then its arguments{hint}",
                 node=node.name,
                 operator=node.op_type,
             )
@@ -92,8 +96,8 @@ def _treat_heads(graph: onnx.GraphProto, logits: bool) -> None:
         del node.attribute[:]
 
 
-def _lower(model: onnx.ModelProto, source: str) -> Network:
-    graph, lowering = model.graph, Lowering()
+def _lower(model: onnx.ModelProto, source: str, smooth: bool) -> AnyNetwork:
+    graph, lowering = model.graph, Lowering(smooth)
     values: dict[str, Value] = {tensor.name: array_of(tensor) for tensor in graph.initializer}
     shapes: dict[str, tuple[int, ...]] = {}
     for value in graph.input:
@@ -146,8 +150,8 @@ def _results(node: Node, domain: str, model: onnx.ModelProto, values: dict[str, 
             return _branch(node, model, values)
         if not symbolic and domain in ("", "ai.onnx.ml") and node.operator != "ConstantOfShape":
             return fold(node)
-        if lower is None:
-            node.refuse(_reason(domain))
+        if lower is None or (node.operator in SMOOTH and not node.graph.allows_smooth):
+            node.refuse(_reason(node.operator, domain))
         found = lower(node)
         results = found if isinstance(found, list) else [found]
         for result in results:
@@ -164,7 +168,9 @@ def _results(node: Node, domain: str, model: onnx.ModelProto, values: dict[str, 
     return results
 
 
-def _reason(domain: str) -> str:
+def _reason(operator: str, domain: str) -> str:
+    if operator in SMOOTH and not domain:
+        return f"is not piecewise linear; {HINT}"
     if domain:
         return f"of the domain {domain!r} is not lowered; only operators of the standard are"
     known = ", ".join(sorted(name for place, name in OPERATORS if not place))
@@ -210,15 +216,3 @@ def _input_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
 
 def _unbatched(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[1:] if len(shape) > 1 and shape[0] == 1 else shape or (1,)
-
-
-def _with_box(network: Network, path: Path) -> Network:
-    return Network(
-        network.layers,
-        input_shape=network.input_shape,
-        output_shape=network.output_shape,
-        input_box=read_sidecar(sidecar_of(path), network.input_shape),
-        input_slices=network.input_slices,
-        output_slices=network.output_slices,
-        source=network.source,
-    )

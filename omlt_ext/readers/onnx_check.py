@@ -17,7 +17,7 @@ from onnx.reference import ReferenceEvaluator
 
 from ..domain import Floats
 from ..errors import ImportCheckError
-from ..network import Network
+from ..mixed import AnyNetwork, skeleton_of
 from .check import POINTS, check_import, probe_points
 from .onnx_node import Array
 from .onnx_reference import CORRECTED
@@ -29,9 +29,9 @@ WORK = 4 * 10**7  # products after which fewer points are taken: the evaluator i
 Evaluate = Callable[[Floats], Floats]
 
 
-def check_onnx(network: Network, model: onnx.ModelProto, exact: onnx.ModelProto, name: str) -> None:
+def check_onnx(network: AnyNetwork, model: onnx.ModelProto, exact: onnx.ModelProto, name: str) -> None:
     """Raise `ImportCheckError` unless an evaluator confirms the network; `exact` is `model` in double precision."""
-    size = sum(layer.nnz for layer in network.layers)
+    size = sum(layer.nnz for layer in skeleton_of(network).layers)
     points = probe_points(network, count=int(np.clip(WORK // max(size, 1), 4, POINTS)))
     points = points.astype(np.float32).astype(np.float64)  # the same points in every precision
     try:
@@ -54,7 +54,7 @@ def check_onnx(network: Network, model: onnx.ModelProto, exact: onnx.ModelProto,
         _check(network, runtime, points, name, RUNTIME)
 
 
-def _check_single(network: Network, model: onnx.ModelProto, points: Floats, name: str, error: Exception) -> None:
+def _check_single(network: AnyNetwork, model: onnx.ModelProto, points: Floats, name: str, error: Exception) -> None:
     """The check where the evaluator cannot run in double precision."""
     try:
         theirs = _reference(model, network, np.float32)(points)
@@ -72,7 +72,7 @@ def _check_single(network: Network, model: onnx.ModelProto, points: Floats, name
         _check(network, runtime, points, name, RUNTIME)
 
 
-def _check(network: Network, evaluate: Evaluate, points: Floats, name: str, tolerance: float) -> None:
+def _check(network: AnyNetwork, evaluate: Evaluate, points: Floats, name: str, tolerance: float) -> None:
     try:
         theirs = evaluate(points)
     except Exception as error:
@@ -80,7 +80,7 @@ def _check(network: Network, evaluate: Evaluate, points: Floats, name: str, tole
     check_import(network, lambda _: theirs, source=name, tolerance=tolerance, points=points)
 
 
-def _reference(model: onnx.ModelProto, network: Network, dtype: type[np.floating[Any]]) -> Evaluate:
+def _reference(model: onnx.ModelProto, network: AnyNetwork, dtype: type[np.floating[Any]]) -> Evaluate:
     """The standard's evaluator, one point after the other: models are written for a batch of one."""
     evaluator = ReferenceEvaluator(model, new_ops=CORRECTED)
     shapes = _shapes(model, network)
@@ -93,7 +93,7 @@ def _reference(model: onnx.ModelProto, network: Network, dtype: type[np.floating
     return run
 
 
-def _runtime(model: onnx.ModelProto, network: Network) -> Evaluate | None:
+def _runtime(model: onnx.ModelProto, network: AnyNetwork) -> Evaluate | None:
     """onnxruntime in the precision of the model, or None where it is not installed."""
     try:
         import onnxruntime
@@ -120,7 +120,7 @@ def _dtype(element: int) -> Any:
     return onnx.helper.tensor_dtype_to_np_dtype(element)
 
 
-def _shapes(model: onnx.ModelProto, network: Network) -> dict[str, tuple[int, ...]]:
+def _shapes(model: onnx.ModelProto, network: AnyNetwork) -> dict[str, tuple[int, ...]]:
     """The shape of every input with a batch of one."""
     return {
         value.name: tuple(max(int(dim.dim_value), 1) for dim in value.type.tensor_type.shape.dim)
@@ -129,7 +129,7 @@ def _shapes(model: onnx.ModelProto, network: Network) -> dict[str, tuple[int, ..
     }
 
 
-def _feeds(x: Floats, network: Network, shapes: dict[str, tuple[int, ...]], dtype: Any) -> dict[str, Array]:
+def _feeds(x: Floats, network: AnyNetwork, shapes: dict[str, tuple[int, ...]], dtype: Any) -> dict[str, Array]:
     return {key: x[part].reshape(shapes[key]).astype(dtype) for key, part in network.input_slices.items()}
 
 

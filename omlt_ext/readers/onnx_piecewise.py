@@ -1,4 +1,4 @@
-"""ONNX operators that are piecewise linear in their data: ReLU and its kin, clips, maxima and minima.
+"""ONNX operators that act on each entry or choose among entries: ReLU and its kin, clips, maxima, smooth activations.
 
 Each function takes a `Node` and gives the value of its output.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 from ..domain import Floats
 from ..errors import ReadError
-from . import piecewise
+from . import piecewise, smooth
 from .lowering import Tensor
 from .onnx_affine import reduction_axes, windows_of
 from .onnx_node import Node, Value, lowers
@@ -62,6 +62,11 @@ def clip(node: Node) -> Value:
 def hard_sigmoid(node: Node) -> Value:
     alpha, beta = node.number("alpha", 0.2), node.number("beta", 0.5)
     return piecewise.clip(node.data() * alpha + beta, 0.0, 1.0)
+
+
+@lowers("Sigmoid", "Tanh", "Softplus")
+def smooth_activation(node: Node) -> Value:
+    return smooth.BY_NAME[node.operator.lower()](node.data())
 
 
 @lowers("Abs")

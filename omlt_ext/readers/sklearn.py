@@ -15,10 +15,11 @@ from scipy.special import expit, softmax
 
 from ..domain import Floats
 from ..errors import ImportCheckError, OmltExtError, ReadError, ShapeError, UnsupportedOperatorError
-from ..network import Network
+from ..mixed import AnyNetwork
 from .check import check_import, probe_points
 from .lowering import Lowering, Tensor
 from .piecewise import clip, relu
+from .smooth import HINT, sigmoid, tanh
 
 LINEAR = {
     *("ARDRegression", "BayesianRidge", "ElasticNet", "ElasticNetCV", "HuberRegressor", "Lars", "LarsCV", "Lasso"),
@@ -34,12 +35,13 @@ SUPPORTED = (
 )
 
 
-def read_sklearn(model: Any, *, logits: bool = False) -> Network:
+def read_sklearn(model: Any, *, logits: bool = False, smooth: bool = False) -> AnyNetwork:
     """The network of a fitted scikit-learn estimator or Pipeline: what its `predict`, else its `transform`, computes.
 
     The network takes the raw features that `predict` takes. A classifier's `predict` is not continuous, so it is read
     with `logits=True` only: the outputs are then the arguments of its softmax or logistic function, one per class (or
     one in all where two classes, or the labels of a multi-label classifier, each have a logistic function).
+    `smooth=True` reads multilayer perceptrons with the activations 'logistic' and 'tanh' as well.
 
     Raises `ReadError` where an estimator is not fitted, `UnsupportedOperatorError` where a step is not piecewise
     linear.
@@ -49,7 +51,7 @@ def read_sklearn(model: Any, *, logits: bool = False) -> Network:
     >>> np.round(read_sklearn(model)([4.0]), 6)
     array([9.])
     """
-    graph = Lowering()
+    graph = Lowering(smooth)
     source = type(model).__name__
     x = graph.input("input", (_n_features(model),))
     try:
@@ -88,7 +90,7 @@ def _last(model: Any) -> Any:
     return _last(model.steps[-1][1]) if _name(model) == "Pipeline" else model
 
 
-def _points(network: Network, model: Any) -> Floats:
+def _points(network: AnyNetwork, model: Any) -> Floats:
     """Random points, and the same points as the first scaler gives them out: where the data lies."""
     points = probe_points(network)
     first = model.steps[0][1] if _name(model) == "Pipeline" else model
@@ -108,7 +110,7 @@ def _call(model: Any, x: Floats, source: str, method: str | None = None) -> Any:
         raise ReadError(f"{source}: its own {method} fails on an array of shape {x.shape}: {error}") from None
 
 
-def _check_classifier(network: Network, model: Any, points: Floats, source: str) -> None:
+def _check_classifier(network: AnyNetwork, model: Any, points: Floats, source: str) -> None:
     """Compare the probabilities and the labels that the logits imply with `predict_proba` and `predict`."""
     logits = network(points)
     shared = getattr(_last(model), "out_activation_", "softmax") == "softmax" and logits.shape[1] > 1
@@ -257,18 +259,24 @@ def _transformed_target(t: Tensor, step: Any, where: str) -> Tensor:
     )
 
 
+ACTIVATIONS = {"relu": relu, "logistic": sigmoid, "tanh": tanh}
+
+
 def _perceptron(t: Tensor, step: Any, where: str) -> Tensor:
     """All layers of a multilayer perceptron, without its output activation."""
-    if step.activation not in ("relu", "identity") and len(step.coefs_) > 1:
+    act = ACTIVATIONS.get(step.activation)
+    allowed = t.graph.allows_smooth and act is not None
+    if step.activation not in ("relu", "identity") and not allowed and len(step.coefs_) > 1:
+        hint = "" if act is None else f", or {HINT}"
         raise UnsupportedOperatorError(
-            f"{where}: the activation {step.activation!r} is not piecewise linear; train with activation='relu'",
+            f"{where}: the activation {step.activation!r} is not piecewise linear; train with activation='relu'{hint}",
             node=where,
             operator=step.activation,
         )
     last = len(step.coefs_) - 1
     for k, (coef, intercept) in enumerate(zip(step.coefs_, step.intercepts_, strict=True)):
         t = _affine(t, np.transpose(coef), intercept, f"{where}, layer {k}")
-        t = relu(t) if k < last and step.activation == "relu" else t
+        t = act(t) if k < last and act is not None else t
     return t
 
 

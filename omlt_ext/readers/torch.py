@@ -18,7 +18,7 @@ import numpy as np
 
 from ..domain import Floats
 from ..errors import ImportCheckError, MissingDependencyError, ReadError, UnsupportedOperatorError
-from ..network import Network
+from ..mixed import AnyNetwork
 from .check import check_import
 from .lowering import Lowering
 
@@ -30,12 +30,14 @@ except ImportError as error:
 from .torch_graph import TorchGraph
 
 
-def read_torch(module: Any, *, logits: bool = False, input_shape: Sequence[int] | None = None) -> Network:
+def read_torch(
+    module: Any, *, logits: bool = False, input_shape: Sequence[int] | None = None, smooth: bool = False
+) -> AnyNetwork:
     """The network that a `torch.nn.Module` computes in evaluation mode, for one input of one example.
 
     `input_shape` is the shape of one example without the batch; where it is not given, the first layer with weights
     tells it if that is a `Linear` or a `BatchNorm1d`. The module itself is left as it was, its mode included.
-    `logits=True` drops a softmax, log-softmax or sigmoid at the end.
+    `logits=True` drops a softmax, log-softmax or sigmoid at the end. `smooth=True` reads sigmoid, tanh and softplus.
 
     Raises `ReadError` where the module does not run on that shape or holds NaN, `UnsupportedOperatorError` for
     operators that are not piecewise linear and for control flow that depends on the data.
@@ -58,18 +60,18 @@ def read_torch(module: Any, *, logits: bool = False, input_shape: Sequence[int] 
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of PyTorch, about its own interfaces
-            return _read(module, shape, logits, name)
+            return _read(module, shape, logits, smooth, name)
     finally:
         for part, mode in modes:
             part.training = mode
 
 
-def _read(module: Any, shape: tuple[int, ...], logits: bool, name: str) -> Network:
+def _read(module: Any, shape: tuple[int, ...], logits: bool, smooth: bool, name: str) -> AnyNetwork:
     twin, example = _double_copy(module, shape) or _itself(module, shape)
     tolerance = 1e-6 if example.dtype == torch.float64 else max(1e-5, 16 * torch.finfo(example.dtype).eps)
     result = _run(twin, example, name)
     graph = TorchGraph(_export(twin, example, name), logits=logits)
-    lowering = Lowering()
+    lowering = Lowering(smooth)
     y = graph.lower(lowering.input("input", example.shape))
     batched = y.ndim > 1 and y.shape[0] == 1
     network = lowering.to_network(

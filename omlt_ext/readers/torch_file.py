@@ -14,7 +14,7 @@ from os import PathLike
 from pathlib import Path
 
 from ..errors import MissingDependencyError, OmltExtError, ReadError
-from ..network import Network
+from ..mixed import AnyNetwork, relabelled
 
 try:
     import torch
@@ -36,6 +36,7 @@ SAFE_MODULES = (
         "Softmax",
         "LogSoftmax",
         "Sigmoid",
+        "Softplus",
     ),
     *("Tanh", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d"),
     *("ConvTranspose2d", "ConvTranspose3d", "MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool1d", "AvgPool2d"),
@@ -46,8 +47,12 @@ REMEDY = "load it into your own module and pass that: load_network(module)"
 
 
 def read_torch_file(
-    path: str | PathLike[str], *, logits: bool = False, input_shape: Sequence[int] | None = None
-) -> Network:
+    path: str | PathLike[str],
+    *,
+    logits: bool = False,
+    input_shape: Sequence[int] | None = None,
+    smooth: bool = False,
+) -> AnyNetwork:
     """The network of a file that `torch.save(module, path)` wrote, for modules made of `SAFE_MODULES`.
 
     No code from the file is run. Raises `ReadError` for TorchScript archives, for files that hold weights only (a
@@ -70,12 +75,12 @@ def read_torch_file(
         kind = "the weights alone (a state_dict)" if isinstance(held, dict) else f"a {type(held).__name__}"
         raise ReadError(f"{path} holds {kind}, not a module; {REMEDY}")
     try:
-        network = read_torch(held, logits=logits, input_shape=input_shape)
+        network = read_torch(held, logits=logits, input_shape=input_shape, smooth=smooth)
     except OmltExtError:
         raise
     except Exception as error:  # a module whose pickled state is incomplete
         raise ReadError(f"{path} holds a damaged {type(held).__name__}: {_reason(error)}") from None
-    return Network(network.layers, input_shape=network.input_shape, output_shape=network.output_shape, source=path.name)
+    return relabelled(network, source=path.name)
 
 
 def _reason(error: Exception) -> str:

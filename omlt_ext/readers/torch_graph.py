@@ -11,8 +11,9 @@ from torch.utils import _pytree as pytree
 
 from ..errors import OmltExtError, ReadError, UnsupportedOperatorError
 from .lowering import Lowering, Tensor
+from .smooth import HINT
 from .torch_affine import plane_map
-from .torch_ops import FINAL, MOVING, OPERATORS, PLANES, SHAPED, move
+from .torch_ops import FINAL, MOVING, OPERATORS, PLANES, SHAPED, SMOOTH, move
 from .torch_values import NotLoweredError, Value, operator_name
 
 SUPPORTED = "linear, convolutional, pooling, normalisation, ReLU-like, arithmetic, min, max and reshaping operators"
@@ -90,6 +91,8 @@ class TorchGraph:
                 return node.target(torch.zeros(args[0].shape, dtype=torch.float64), *args[1:], **kwargs)
             if name in PLANES:
                 return plane_map(args[0], node.target, args[1:], kwargs, PLANES[name])
+            if name in SMOOTH and not graph.allows_smooth:
+                raise NotLoweredError(f"is not piecewise linear; {HINT}")
             lower = OPERATORS.get(str(node.target)) or OPERATORS.get(name)
             if lower is None:
                 raise NotLoweredError("is not piecewise linear, or not lowered yet")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from . import piecewise
+from . import piecewise, smooth
 from . import torch_affine as affine
 from . import torch_piecewise as bent
 from .lowering import Lowering, Tensor
@@ -112,6 +112,10 @@ OPERATORS: dict[str, Operator] = {
     **dict.fromkeys(("aten.clamp", "aten.clip"), bent.clamp),
     "aten.clamp_min": bent.clamp_min,
     "aten.clamp_max": bent.clamp_max,
+    "aten.sigmoid": smooth.sigmoid,
+    "aten.tanh": smooth.tanh,
+    "aten.softplus": bent.softplus,
 }
+SMOOTH = {"aten.sigmoid", "aten.tanh", "aten.softplus"}
 # dropped where they end the network and logits are asked for
 FINAL = {"aten.softmax", "aten._softmax", "aten.log_softmax", "aten._log_softmax", "aten.sigmoid", "aten.log_sigmoid"}

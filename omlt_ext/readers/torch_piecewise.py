@@ -1,4 +1,4 @@
-"""ATen operators that are piecewise linear: maxima and minima, clamps, and the relatives of the ReLU."""
+"""ATen operators that act on each entry or choose among entries: maxima, clamps, relatives of the ReLU, softplus."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from . import piecewise
+from . import piecewise, smooth
 from .lowering import Tensor
 from .symbolic import reduced_shape
 from .torch_values import NotLoweredError, Value, axes_of, numbers, spatial
@@ -102,3 +102,10 @@ def threshold(x: Tensor, at: float, value: float) -> Tensor:
 
 def hardsigmoid(x: Tensor) -> Tensor:
     return piecewise.clip(x / 6.0 + 0.5, 0.0, 1.0)
+
+
+def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + e^(beta x)) / beta; PyTorch takes x itself past the threshold, which is the same to 2e-9 from 20 on."""
+    if beta <= 0.0 or threshold < 20.0:
+        raise NotLoweredError("is lowered with beta > 0 and a threshold of 20 or more")
+    return smooth.softplus(x * beta) / beta

@@ -11,14 +11,19 @@ from .seam import Solver
 
 
 def open_solver(name: str, model: MatrixModel, options: Mapping[str, object] | None = None) -> Solver:
-    """The solver "highs" or "gurobi" on a model, with options of its own.
+    """The solver "highs", "scip" or "gurobi" on a model, with options of its own.
 
-    Raises `MissingDependencyError` where Gurobi's Python package is not installed, `OptionError` for another name.
+    Raises `MissingDependencyError` where the Python package of SCIP or Gurobi is not installed, `OptionError` for
+    another name.
     """
     if name == "highs":
         return HighsSolver(model, options)
+    if name == "scip":
+        from .scip import ScipSolver  # pyscipopt is an extra
+
+        return ScipSolver(model, options)
     if name == "gurobi":
         from .gurobi import GurobiSolver  # gurobipy is an extra
 
         return GurobiSolver(model, options)
-    raise OptionError(f"solver is {name!r}; choose 'highs' or 'gurobi'")
+    raise OptionError(f"solver is {name!r}; choose 'highs', 'scip' or 'gurobi'")

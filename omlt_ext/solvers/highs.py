@@ -6,15 +6,17 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import highspy
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import sparse
 
 from ..domain import Floats, Ints
 from ..errors import SolverError
 from ..milp import MatrixModel
-from .scaling import row_factors, scale_model
+from .scaling import factors, row_factors, scale_model
 from .seam import BASIC, SolveResult, States, Watch
 
 SMALLEST = 1e-12  # HiGHS drops smaller coefficients; its own default of 1e-9 is too coarse for large inputs
@@ -106,6 +108,24 @@ class HighsSolver:
         self._crossed = bool((low > high).any())
         unit = self._scaling[columns]
         self._highs.changeColsBounds(columns.size, columns.astype(np.int32), _ends(low / unit), _ends(high / unit))
+
+    def add_rows(self, A: Any, lower: Floats, upper: Floats) -> None:
+        """Add rows lower <= A x <= upper, A (m, columns) CSR; the next LP starts from the basis of the last one."""
+        unit = factors(A, self._scaling)
+        scaled = sparse.csr_array(sparse.diags_array(1.0 / unit) @ A @ sparse.diags_array(self._scaling))
+        self._row_scaling = np.concatenate([self._row_scaling, unit])
+        self._crossed = self._crossed or bool((lower > upper).any())
+        status = self._highs.addRows(
+            *(unit.size, _ends(lower / unit), _ends(upper / unit), scaled.nnz),
+            *(scaled.indptr[:-1].astype(np.int32), scaled.indices.astype(np.int32), scaled.data),
+        )
+        if status == highspy.HighsStatus.kError and not self._crossed:
+            raise SolverError("HiGHS refuses the rows; are there NaN or infinite coefficients in them?")
+
+    def remove_rows(self, rows: Ints) -> None:
+        """Take rows out, by number; those after them move up. The basis stays where all of them are basic in it."""
+        self._highs.deleteRows(rows.size, rows.astype(np.int32))
+        self._row_scaling = np.delete(self._row_scaling, rows)
 
     def start_from(self, columns: Ints, values: Floats) -> None:
         """Give HiGHS a start: values for some columns; those it does not have it finds by a small solve."""

@@ -2,5 +2,6 @@
 
 from .effort import Effort
 from .ladder import tighten_bounds
+from .mixed import tighten_mixed
 
-__all__ = ["Effort", "tighten_bounds"]
+__all__ = ["Effort", "tighten_bounds", "tighten_mixed"]

@@ -16,7 +16,7 @@ from ..propagation.interval import Range
 
 LADDER = ("interval", "crown", "dual", "split", "lp", "milp")
 ALIASES = {"naive": "interval", "weak": "lp", "strong": "milp"}
-SOLVERS = ("highs", "gurobi")
+SOLVERS = ("highs", "scip", "gurobi")
 BACKENDS = ("numpy", "torch")
 
 
@@ -36,8 +36,8 @@ class Effort:
     * `gap`: a MILP ends when its bound lies within gap times the neuron's width of the best point found.
     * `chunk_rows`: neurons that one task works on; None: what suits the rung. A task is what an executor's worker
       gets, and each LP or MILP task starts one model. Results depend on it a little, on the workers not at all.
-    * `formulation` of the MILPs, `solver` of LPs and MILPs ("highs", "gurobi"), `backend` of the dual ascent
-      ("numpy", "torch") and, for torch, its `device`.
+    * `formulation` of the MILPs; one that has cuts, such as "ideal_cuts", cuts the LPs as well. `solver` of LPs and
+      MILPs ("highs", "scip", "gurobi"), `backend` of the dual ascent ("numpy", "torch") and, for torch, its `device`.
 
     Raises `OptionError` for values outside these ranges, `BoundsError` for an unknown rung.
 

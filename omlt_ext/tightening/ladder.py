@@ -21,7 +21,8 @@ from tqdm.auto import tqdm
 
 from ..bounds import Bounds
 from ..domain import Box, Floats, Ints, Polytope, as_domain
-from ..errors import InfeasibleError, NetworkError, OptionError
+from ..errors import InfeasibleError, OptionError
+from ..mixed import piecewise_linear
 from ..network import Network
 from ..plugins import formulation
 from ..propagation import crown, interval
@@ -81,12 +82,11 @@ def tighten_bounds(
     2.000000
     """
     begin = time.time()
-    if not isinstance(network, Network):
-        raise NetworkError(f"expected a Network, not {type(network).__name__}; load_network makes one")
+    piecewise_linear(network)
     chosen = Effort.of(effort).within(time_limit)
     if chosen.layers is not None and max(chosen.layers, default=0) >= len(network.layers):
         raise OptionError(f"layers {chosen.layers}: the network has the layers 0 to {len(network.layers) - 1}")
-    if "milp" in chosen.rungs:
+    if "lp" in chosen.rungs:
         formulation(chosen.formulation)  # an unknown one is refused now, not after hours of LPs
     if executor is not None and not callable(getattr(executor, "submit", None)):
         raise OptionError(f"executor is {executor!r}; it must be an executor of concurrent.futures")

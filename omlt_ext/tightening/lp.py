@@ -40,6 +40,7 @@ ROUNDS = 8
 CHUNK_BYTES = 2**28
 OPTIONS: dict[str, dict[str, object]] = {
     "highs": {"presolve": "off", "solver": "simplex", "parallel": "off", "simplex_scale_strategy": 0},
+    "scip": {},
     "gurobi": {"Presolve": 0, "Method": 1, "Threads": 1},
 }
 ATTAINED = 1e-9  # of a bound's magnitude: a point this close to it leaves nothing to gain

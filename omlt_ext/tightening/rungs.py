@@ -1,4 +1,4 @@
-"""The rungs that need no solver, as tasks."""
+"""The rungs by name, and those that need no solver as tasks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from functools import partial
 import numpy as np
 
 from ..domain import Floats
+from ..plugins import formulation
 from ..propagation import dual_rows, split_rows
 from ..propagation.backend import open_backend
+from .cut_lp import cut_rung
 from .lp import lp_rung
 from .strong import milp_rung
 from .task import Outcome, Task
@@ -24,6 +26,12 @@ def dual_rung(task: Task) -> Outcome:
 def split_rung(task: Task) -> Outcome:
     """A small tree over signs for each bound, all in one batch."""
     return _timed(task, partial(split_rows, leaves=task.effort.leaves))
+
+
+def relaxed_rung(task: Task) -> Outcome:
+    """LPs over triangles; where the formulation has separators, LPs over it and its cuts as well."""
+    relus = formulation(task.effort.formulation)
+    return cut_rung(task, relus) if getattr(relus, "separates", False) else lp_rung(task)
 
 
 def _timed(task: Task, rows: Callable[..., tuple[Floats, Floats]]) -> Outcome:
@@ -44,7 +52,7 @@ def _timed(task: Task, rows: Callable[..., tuple[Floats, Floats]]) -> Outcome:
 RUNGS: dict[str, Callable[[Task], Outcome]] = {
     "dual": dual_rung,
     "split": split_rung,
-    "lp": lp_rung,
+    "lp": relaxed_rung,
     "milp": milp_rung,
 }
 CHUNK_ROWS = {"dual": 256, "split": 64, "lp": 64, "milp": 16}  # neurons in a task

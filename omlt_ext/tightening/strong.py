@@ -34,6 +34,7 @@ SAMPLES = 512
 SEED = 0
 OPTIONS: dict[str, dict[str, object]] = {
     "highs": {"random_seed": 0},
+    "scip": {},
     "gurobi": {"Threads": 1, "Seed": 0},
 }
 

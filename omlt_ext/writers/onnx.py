@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from ..errors import NetworkError
+from ..mixed import piecewise_linear
 from ..network import Layer, Network
 from .sidecar import sidecar_of, write_sidecar
 
@@ -42,6 +43,7 @@ def save_onnx(network: Network, path: str | PathLike[str]) -> None:
     ...     print(read_onnx(f"{folder}/net.onnx"))
     <Network 2-1 from net.onnx>
     """
+    piecewise_linear(network)
     try:
         data = to_onnx(network).SerializeToString()
     except ValueError as error:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from omlt_ext.errors import UnsupportedOperatorError
+from omlt_ext.mixed import MixedNetwork
 from omlt_ext.readers.check import probe_points
 from omlt_ext.readers.onnx import read_onnx
 
@@ -26,6 +27,7 @@ NOT_PIECEWISE_LINEAR = {
     "peer_models/gemm.onnx": "LogSoftmax",  # ends the graph: loads with logits=True
     "peer_models/keras_linear_131_sigmoid.onnx": "Sigmoid",  # between the layers
 }
+SMOOTH = {name for name, operator in NOT_PIECEWISE_LINEAR.items() if operator in ("Sigmoid", "Tanh")}
 HEADS = {"onnx_graphs/sigmoid.onnx", "peer_models/gemm.onnx"}
 
 if not FILES:
@@ -35,8 +37,19 @@ if not FILES:
 @pytest.mark.onnxruntime
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in NOT_PIECEWISE_LINEAR])
 def test_each_file_equals_onnxruntime(name):
+    equals_onnxruntime(read_onnx(DATA / name), name)
+
+
+@pytest.mark.onnxruntime
+@pytest.mark.parametrize("name", [name for name in NAMES if name in SMOOTH])
+def test_smooth_activations_equal_onnxruntime(name):
+    network = read_onnx(DATA / name, smooth=True)
+    assert isinstance(network, MixedNetwork)
+    equals_onnxruntime(network, name)
+
+
+def equals_onnxruntime(network, name):
     runtime = pytest.importorskip("onnxruntime")
-    network = read_onnx(DATA / name)
     session = runtime.InferenceSession(onnx_in_order(DATA / name))
     shapes = {i.name: [d if isinstance(d, int) else 1 for d in i.shape] for i in session.get_inputs()}
     points = probe_points(network, seed=7).astype(np.float32)
