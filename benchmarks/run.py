@@ -15,7 +15,7 @@ from networks import outside_data
 from page import PAGE, refresh
 from record import machine, show, write
 
-PLAIN = ("build", "bounds", "ladder", "large", "obbt", "milp", "validity", "changes")
+PLAIN = ("build", "bounds", "ladder", "large", "obbt", "milp", "cuts", "formulation_build", "validity", "changes")
 OUTSIDE = ("imports", "collision_avoidance")
 RESULTS = Path(__file__).with_name("results")
 

@@ -1,5 +1,6 @@
 """ReLU formulations: each turns one layer and its bounds into columns and rows, one file each."""
 
+from .auto import Auto
 from .balas import Balas
 from .bigm import BigM
 from .complementarity import Complementarity
@@ -14,6 +15,7 @@ from .triangle import TriangleRelaxation
 
 __all__ = [
     "SOS1",
+    "Auto",
     "Balas",
     "BigM",
     "Complementarity",

@@ -84,6 +84,8 @@ class IdealCuts:
         number = isinstance(self.tolerance, Real) and not isinstance(self.tolerance, bool)
         if not number or not LEAST_TOLERANCE <= self.tolerance < np.inf:
             raise OptionError(f"tolerance is {self.tolerance!r}; it must be a number of at least {LEAST_TOLERANCE}")
+        if not isinstance(self.callback, bool):
+            raise OptionError(f"callback is {self.callback!r}; it must be True or False")
         over = formulation(self.over)
         if hasattr(over, "encode_network"):
             raise FormulationError(f"ideal cuts over {over!r}: it looks at all layers together; choose 'bigm' for over")

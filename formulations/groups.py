@@ -22,6 +22,7 @@ from omlt_ext.propagation.interval import affine_range
 from omlt_ext.propagation.linear import METHODS
 from omlt_ext.propagation.rounding import gamma, round_up
 
+FEW = 8  # groups up to this number are gathered one by one
 Count: TypeAlias = "int | str | Sequence[Sequence[int]]"  # how many groups, "all", or the inputs in each
 
 
@@ -115,9 +116,31 @@ def split_rows(W: Any, live: Bools, groups: Count, by: str, seed: int) -> tuple[
            [ 3.,  0.,  0.,  5.]]), array([0, 0]), array([0, 1]))
     """
     table = Table(np.diff(W.indptr))
-    member, place = _members(W, table, live, groups, by, seed)
+    member = _members(W, table, live, groups, by, seed)
+    if table.filled.all() and isinstance(groups, int) and groups <= FEW:
+        return _gathered(W, member, groups)
+    return _sorted(W, table, member)
+
+
+def _gathered(W: Any, member: Ints, groups: int) -> tuple[Any, Ints, Ints]:
+    """Each row in the order of its groups by counting, where rows are equally long and groups few."""
+    m, n = member.shape
+    count = np.stack([np.count_nonzero(member == g, axis=1) for g in range(groups)], axis=1)
+    order = np.argsort(member.astype(np.uint8), axis=1, kind="stable") + n * np.arange(m)[:, None]
+    several = np.count_nonzero(count, axis=1) > 1
+    if not several.all():
+        order, count[~several] = order[several], 0
+    row, group = np.nonzero(count)
+    starts = np.concatenate([[0], np.cumsum(count[row, group])])
+    entry = order.ravel()
+    return sparse.csr_array((W.data[entry], W.indices[entry], starts), shape=(row.size, W.shape[1])), row, group
+
+
+def _sorted(W: Any, table: Table, member: Ints) -> tuple[Any, Ints, Ints]:
+    """The entries of each row sorted by their group."""
+    place = np.broadcast_to(np.arange(member.shape[1]), member.shape)
     bits = table.filled.shape[1].bit_length()
-    code = (member << bits) | place  # sorted, it lists the entries of a row group by group
+    code = (member << bits) | place
     code[~table.filled] = np.iinfo(np.int64).max
     code.sort(axis=1)
     member, place = code >> bits, code & ((1 << bits) - 1)
@@ -148,14 +171,15 @@ class Table:
         return table
 
 
-def _members(W: Any, table: Table, live: Bools, groups: Count, by: str, seed: int) -> tuple[Ints, Ints]:
-    """(member, place): the group of each entry and where in its row it stands, rows in any order; 0 if not live."""
+def _members(W: Any, table: Table, live: Bools, groups: Count, by: str, seed: int) -> Ints:
+    """The group of each entry (m, longest row); 0 where its input is not live."""
     n, shape = W.shape[1], table.filled.shape
-    moves = table.of(live[W.indices], False) & table.filled
-    place = np.broadcast_to(np.arange(shape[1]), shape)
+    whole = bool(live.all() and table.filled.all())
+    moves = table.filled if whole else table.of(live[W.indices], False) & table.filled
     if by == "order" or not isinstance(groups, int | str):
         of_input = _given(groups, n) if not isinstance(groups, int | str) else _runs(groups, n)
-        return np.where(moves, table.of(of_input[W.indices], 0), 0), place
+        found = table.of(of_input[W.indices], 0)
+        return found if whole else np.where(moves, found, 0)
     count = moves.sum(axis=1)[:, None]
     N = count if groups == "all" else np.minimum(int(groups), count)
     weight = table.of(W.data, 0.0)
@@ -164,9 +188,14 @@ def _members(W: Any, table: Table, live: Bools, groups: Count, by: str, seed: in
         most = np.max(weight, axis=1, initial=-np.inf, where=moves, keepdims=True)
         width = np.where(most > least, most - least, 1.0)
         part = np.where(moves, weight - least, 0.0) / width
-        return np.where(moves, np.minimum((part * N).astype(np.int64), N - 1), 0), place
+        return np.where(moves, np.minimum((part * N).astype(np.int64), N - 1), 0)
+    if whole and by == "equal_size" and isinstance(groups, int) and 1 < groups <= min(FEW, shape[1]):
+        cut = _cut(weight, groups)
+        if cut is not None:
+            return cut
     value = np.random.default_rng(seed).random(shape) if by == "random" else weight
-    order = np.argsort(value if moves.all() else np.where(moves, value, np.inf), axis=1)  # what is not live comes last
+    order = np.argsort(value if whole else np.where(moves, value, np.inf), axis=1)  # what is not live comes last
+    place = np.broadcast_to(np.arange(shape[1]), shape)
     if groups == "all":
         member = place
     elif by == "uneven":
@@ -174,7 +203,23 @@ def _members(W: Any, table: Table, live: Bools, groups: Count, by: str, seed: in
         member = np.where(turn % 2 == 0, at, N - 1 - at)
     else:
         member = place * N // np.maximum(1, count)
-    return np.where(place < count, member, 0), order
+    found = np.empty(shape, dtype=np.int64)
+    np.put_along_axis(found, order, np.where(place < count, member, 0), axis=1)
+    return found
+
+
+def _cut(weight: Floats, groups: int) -> Ints | None:
+    """Rows cut into groups of equal size by the weights where one ends, without sorting; None where weights tie."""
+    n = weight.shape[1]
+    ends = np.flatnonzero(np.diff(np.arange(n) * groups // n)) + 1  # the first places of groups 1, 2, ...
+    first = np.partition(weight, ends, axis=1)[:, ends]
+    found = np.zeros(weight.shape, dtype=np.int64)
+    for g, end in enumerate(ends.tolist()):
+        above = weight >= first[:, g, None]
+        if (np.count_nonzero(above, axis=1) != n - end).any():
+            return None
+        found += above
+    return found
 
 
 def _runs(groups: int | str, n: int) -> Ints:

@@ -94,9 +94,12 @@ class ReducedSpace:
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """Where the substitution stands: h' = M v + d, lower <= v <= upper; `past` tells how v came about."""
+    """Where the substitution stands: h' = M v + d, lower <= v <= upper; `past` tells how v came about.
 
-    M: Weight
+    `M` is None where nothing has been substituted: h' = v.
+    """
+
+    M: Weight | None
     d: Floats
     lower: Floats
     upper: Floats
@@ -105,13 +108,15 @@ class Space:
     @classmethod
     def of(cls, bounds: Bounds) -> Space:
         box = bounds.box
-        return cls(sparse.eye_array(box.n, format="csr"), np.zeros(box.n), box.lower, box.upper, Past(bounds))
+        return cls(None, np.zeros(box.n), box.lower, box.upper, Past(bounds))
 
     def step(self, layer: Layer, known: LayerBounds, chosen: Bools, inner: Formulation) -> tuple[Encoding, Space]:
         """The encoding of the `chosen` neurons, and the space of the next layer's inputs."""
-        W, c = layer.weight @ self.M, layer.weight @ self.d + layer.bias
-        neurons = np.flatnonzero(chosen)
-        part = Layer(W[neurons], c[neurons], layer.relu[neurons])
+        W, c, neurons = layer.weight, layer.bias, np.flatnonzero(chosen)
+        if self.M is not None:
+            W, c = W @ self.M, W @ self.d + c
+        whole = self.M is None and neurons.size == layer.n_out
+        part = layer if whole else Layer(W[neurons], c[neurons], layer.relu[neurons])
         low, high = known.lower[neurons], known.upper[neurons]
         mask = None if known.held is None else known.held[neurons]
         ranges = self.past.ranges if self.past.steps else None
@@ -127,7 +132,8 @@ class Space:
         if not kept.size and not written.size:
             kept = np.arange(1)  # a layer needs an input, also where it does not look at it
         carry = np.concatenate([kept, encoding.output[written]])
-        M = _next_map(needed[:, kept], np.flatnonzero(gone), neurons[written], layer.n_out)
+        same = whole and written.size == layer.n_out and not kept.size
+        M = None if same else _next_map(needed[:, kept], np.flatnonzero(gone), neurons[written], layer.n_out)
         new_low, new_high = part.activation(low)[written], part.activation(high)[written]
         past = self.past.then(kept, self.lower.size, part, written, low, high)
         space = Space(

@@ -107,12 +107,14 @@ def add_cuts(
     """
     begin = time.perf_counter()
     separation = Separation(model) if separation is None else separation
+    if not separation:
+        return CutRounds(model, separation.none(), None, None, 0, 0, time.perf_counter() - begin, "converged")
     rounds = separation.rounds if rounds is None else rounds
     lp = CutLP(model, separation)
-    before, done, status = None, 0, "converged" if not separation else "rounds"
+    before, done, status = None, 0, "rounds"
     try:
         with tqdm(total=rounds, disable=not progress, unit="round", leave=False) as bar:
-            while separation:
+            while True:
                 spent = time.perf_counter() - begin
                 result = lp.solve(None if time_limit is None else max(0.0, time_limit - spent))
                 before = result.value if before is None and result.status == "optimal" else before

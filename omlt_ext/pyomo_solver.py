@@ -70,8 +70,9 @@ class NetworkHighs:
     not help either, the status is `warning`, the message says by how much, and the same is logged.
     The results object has HiGHS's *dual* bound as the problem's other bound.
 
-    Where a formulation has cuts ("ideal_cuts"), those that the LP relaxation violates are added first, within a fifth of
-    the time limit. A network whose formulation is a relaxation is not compared: the optimum then bounds that of the network itself.
+    Where a formulation has cuts ("ideal_cuts"), those that the LP relaxation violates are added first, within a fifth
+    of the time limit. A network whose formulation is a relaxation is not compared: the optimum then bounds that of the
+    network itself.
 
     Raises `ModelError` for models that are not mixed-integer linear.
     """

@@ -90,6 +90,17 @@ def test_the_ladder_is_measured_against_lps_and_milps(tmp_path: Path) -> None:
     assert strong.iloc[1] <= strong["LP"]
 
 
+def test_cuts_reach_the_hull_that_they_are_measured_against(tmp_path: Path) -> None:
+    run("cuts", tmp_path)
+    neurons = table(tmp_path, "cuts.neurons").set_index("formulation")
+    assert (neurons.loc["ideal cuts", "gap closed"] > 0.999).all()
+    layers = table(tmp_path, "cuts.layers").pivot(index="network", columns="formulation", values="LP bound")
+    assert np.allclose(layers["ideal cuts"], layers["Balas"], rtol=1e-4)
+    assert (layers["ideal cuts"] < layers["big-M"]).all()
+    widths = table(tmp_path, "cuts.bounds").pivot(index="network", columns="rung", values="mean width")
+    assert (widths["LP with cuts"] < widths["LP"]).all()
+
+
 def test_large_networks_are_bounded_in_a_process_of_their_own(tmp_path: Path) -> None:
     run("large", tmp_path)
     large = table(tmp_path, "large.dual").set_index("network")

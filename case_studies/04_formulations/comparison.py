@@ -18,6 +18,7 @@ from omlt_ext.encoding import Formulation
 from omlt_ext.errors import LicenceError, MissingDependencyError, SolverError
 from omlt_ext.formulations import (
     SOS1,
+    Auto,
     Balas,
     BigM,
     IdealCuts,
@@ -31,29 +32,30 @@ from omlt_ext.milp import MatrixModel
 from omlt_ext.solvers import HighsSolver, open_solver
 
 GAP = 1e-4
-RUNGS = ("interval", "dual", "split")
-CALLBACK = "cuts at nodes"  # by Gurobi's callback; the other solvers' interfaces take none
+RUNGS = ("dual", "interval", "split")
 SOLVERS = ("highs", "scip", "gurobi")
 THREADS: dict[str, dict[str, object]] = {"highs": {"threads": 1, "random_seed": 0}, "scip": {}, "gurobi": {}}
 Record = dict[str, Any]
 
 
-def formulations() -> dict[str, Formulation]:
-    """Those that are compared. `Complementarity` is `SOS1` through arrays, and is left out."""
-    return {
-        "bigm": BigM(),
-        "ideal_cuts": IdealCuts(),
-        "1 round": IdealCuts(rounds=1),
-        CALLBACK: IdealCuts(callback=True),
-        "partition 2": Partition(2),
-        "partition 4": Partition(4),
-        "psplit 2": PSplit(2),
-        "balas": Balas(),
-        "reduced_space": ReducedSpace(),
-        "indicator": Indicator(),
-        "sos1": SOS1(),
-        "triangle": TriangleRelaxation(),
-    }
+def formulations() -> list[tuple[str, Formulation, tuple[str, ...]]]:
+    """Name, formulation and solvers of those that are compared. `Complementarity` is `SOS1` through arrays."""
+    return [
+        ("bigm", BigM(), SOLVERS),
+        ("ideal_cuts", IdealCuts(), SOLVERS),
+        ("1 round", IdealCuts(rounds=1), SOLVERS),
+        ("cuts at nodes", IdealCuts(callback=True), ("gurobi",)),  # the others' interfaces take no cuts there
+        ("partition 2", Partition(2), SOLVERS),
+        ("partition 4", Partition(4), SOLVERS),
+        ("psplit 2", PSplit(2), SOLVERS),
+        ("balas", Balas(), SOLVERS),
+        ("reduced_space", ReducedSpace(), SOLVERS),
+        ("indicator", Indicator(), SOLVERS),
+        ("sos1", SOS1(), SOLVERS),
+        ("triangle", TriangleRelaxation(), ()),
+        ("auto", Auto("highs"), ("highs",)),
+        ("auto", Auto("scip"), ("scip", "gurobi")),
+    ]
 
 
 @dataclass(eq=False)
@@ -130,15 +132,10 @@ def measure(problem: Problem, rung: str, limit: float) -> list[Record]:
         "inputs": problem.network.n_inputs,
     }
     records = []
-    for name, formulation in formulations().items():
+    for name, formulation, solvers in formulations():
         written = write(problem, bounds, formulation)
-        about = shared | {"formulation": name} | written.about
-        exact = all(network.exact for network in written.model.networks)
-        solvers = SOLVERS if name != CALLBACK else ("gurobi",)
-        runs = (
-            [solve(written, solver, limit) for solver in solvers] if exact else [{"solver": None, "status": "relaxed"}]
-        )
-        records += [about | run for run in runs]
+        runs = [solve(written, solver, limit) for solver in solvers] or [{"solver": None, "status": "relaxed"}]
+        records += [shared | {"formulation": name} | written.about | run for run in runs]
     return records
 
 

@@ -21,6 +21,7 @@ COLOURS = {
     "reduced_space": "#6a994e",
     "indicator": "#8d6e63",
     "sos1": "#6c757d",
+    "auto": "#e9a03b",
     "triangle": "#adb5bd",
 }
 TITLES = {"highs": "HiGHS", "scip": "SCIP", "gurobi": "Gurobi"}
@@ -88,7 +89,7 @@ def _lp(figure: Any, rows: pd.DataFrame) -> None:
     """How much of the distance from big-M's LP bound to the optimum each LP closes, for each kind of problem."""
     once = rows.drop_duplicates(["problem", "formulation"])
     kinds = list(once["kind"].unique())
-    names = [name for name in COLOURS if name not in ("bigm", "cuts at nodes", "reduced_space", "triangle")]
+    names = [name for name in COLOURS if name not in ("bigm", "cuts at nodes", "auto", "reduced_space", "triangle")]
     for axes, kind in zip(figure.subplots(1, len(kinds), sharey=True), kinds, strict=True):
         data = [
             once.loc[(once["kind"] == kind) & (once["formulation"] == name), "gap_closed"].dropna() for name in names

@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description="Every formulation with every rung of bounds, by three solvers.")
     parser.add_argument("--small", action="store_true", help="one tiny problem of each kind: some seconds")
     parser.add_argument("--jobs", type=int, default=1, help="problems measured at once, one core each")
-    parser.add_argument("--time-limit", type=float, default=20.0, help="seconds for each solver's run")
+    parser.add_argument("--time-limit", type=float, default=10.0, help="seconds for each solver's run")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out", help="folder of records and results")
     options = parser.parse_args(arguments)
 
@@ -79,8 +79,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     done = {(record["problem"], record["rung"]) for record in records}
     tasks = [
         (problem, rung, options.time_limit)
-        for problem in all_problems(small=options.small)
         for rung in RUNGS
+        for problem in all_problems(small=options.small)
         if (make(*problem).name, rung) not in done
     ]
     try:

@@ -31,6 +31,7 @@ FORMULATIONS = (
     "reduced_space",
     "indicator",
     "sos1",
+    "auto",
     "triangle",
 )
 RUNGS = ("interval", "dual", "split")
