@@ -62,6 +62,7 @@ def targets(tables: dict[str, pd.DataFrame]) -> Iterator[Row]:
             measured = f"{row['number']}, mean ratio {row['shifted ratio']:.3g}, quartiles {row['quartiles']}"
             yield f"{row['bounds']} against interval bounds on 20 small MILPs", measured, row["number"] >= 20
     yield from ladder_targets(tables)
+    yield from formulation_targets(tables)
     if "imports.summary" in tables:
         row = tables["imports.summary"].set_index("loader").loc["omlt_ext"]
         named = row["match"] + row["refused"] == row["files"]
@@ -71,6 +72,23 @@ def targets(tables: dict[str, pd.DataFrame]) -> Iterator[Row]:
         row = tables["collision_avoidance.summary"].iloc[0]
         measured = f"{row['agree']:.0f} of {row['networks']:.0f}"
         yield "the signs of 60 collision avoidance networks proved", measured, row["agree"] == row["networks"] == 60
+
+
+def formulation_targets(tables: dict[str, pd.DataFrame]) -> Iterator[Row]:
+    """The same of formulations: LP bounds of ideal cuts beside the hull's, and times to build."""
+    if "cuts.layers" in tables:
+        bounds = tables["cuts.layers"].pivot(index="network", columns="formulation", values="LP bound")
+        apart = ((bounds["ideal cuts"] - bounds["Balas"]).abs() / bounds["Balas"].abs().clip(lower=1.0)).max()
+        weaker = (bounds[["ideal cuts", "Balas"]].max(axis=1) > bounds["big-M"] + 1e-9).any()
+        asked = "ideal cuts and Balas: one LP bound, never weaker than big-M's"
+        yield asked, f"{apart:.1g} apart at most", bool(apart < 1e-4 and not weaker)
+    if "formulation_build.build" in tables:
+        table = tables["formulation_build.build"].set_index("formulation")
+        for name in (column for column in table if "/ big-M" in column):
+            over = table.index[table[name] > 2.0]
+            measured = f"{len(table) - len(over)} of {len(table)}" + (f"; not {'; '.join(over)}" if len(over) else "")
+            asked = "any formulation built within twice big-M's time per nonzero: "
+            yield asked + name.replace(" / big-M", ""), measured, not len(over)
 
 
 def ladder_targets(tables: dict[str, pd.DataFrame]) -> Iterator[Row]:

@@ -80,7 +80,7 @@ def maximize(
 
     Raises `NetworkError` for anything but a `Network`, `BoundsError` for a domain that is missing or infinite or on
     which the network overflows, `ShapeError` for a wrong number of coordinates or weights, `OptionError` for other
-    arguments, `FormulationError` for an unknown formulation.
+    arguments, `FormulationError` for an unknown formulation, `SolverError` for one that HiGHS does not know (logic).
 
     Source of the model: Fischetti and Jo, Constraints 23 (2018), section 2.
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 DIALS = (
     *("steps", "leaves", "neurons", "stop_at_sign", "seconds_per_solve"),
-    *("gap", "layers", "solver", "backend", "device"),
+    *("gap", "layers", "formulation", "solver", "backend", "device"),
 )
 
 
@@ -47,6 +47,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add("--layers", metavar="K,K,...", help="on the last rung: only these layers, counted from 0")
     add("--gap", type=float, metavar="G", help="a MILP ends within this share of the neuron's width (default: 1e-3)")
     add("--solver", help="of LPs and MILPs: highs (the default), scip or gurobi")
+    add("--formulation", help="of MILPs: bigm (the default), auto, ...; ideal_cuts adds LPs with cuts to the rung lp")
     add("--backend", help="of dual ascent and splits: numpy (the default) or torch")
     add("--device", help="for torch: cpu (the default), cuda, ...")
     add("--time-limit", type=float, metavar="S", help="seconds in all; the best bounds so far are printed and saved")

@@ -36,6 +36,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     which.add_argument("--objective", metavar="C0,C1,...", help="maximise the sum of C_k times output k")
     command.add_argument("--minimize", action="store_true", help="minimise instead")
     command.add_argument("--method", default="auto", help="auto (the default) or milp")
+    command.add_argument("--formulation", default="bigm", help="of the model: bigm (the default), auto, ...")
     command.add_argument("--time-limit", type=float, metavar="S", help="seconds in all")
     command.add_argument("--gap", type=float, default=1e-4, help="stop at this gap, relative above 1 (default: 1e-4)")
     command.add_argument("--seed", type=int, default=0, help="of the sampled starting points (default: 0)")
@@ -67,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
             seed=options.seed,
             gap=options.gap,
             effort=options.effort,
+            formulation=options.formulation,
             progress=progress,
         )
     # + 0.0 turns -0.0 into 0.0

@@ -230,6 +230,19 @@ def test_maximize(one: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "status   optimal" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["auto", "ideal_cuts", "balas"])
+def test_maximize_with_another_formulation(one: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert json_of(capsys, "maximize", one, "--formulation", name)["value"] == pytest.approx(2.0)
+
+
+def test_formulations_that_cannot_be_used_are_refused(one: str, hard: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no formulation named 'big'; installed: auto" in fails(capsys, "maximize", one, "--formulation", "big")
+    assert "no formulation named 'big'" in fails(capsys, "bounds", one, "--effort", "lp", "--formulation", "big")
+    assert "HiGHS knows no SOS1 sets" in fails(
+        capsys, "maximize", hard, "--effort", "interval", "--formulation", "sos1"
+    )
+
+
 def test_minimize(one: str, capsys: pytest.CaptureFixture[str]) -> None:
     report = json_of(capsys, "maximize", one, "--minimize")
     assert (report["status"], report["sense"], report["objective"]) == ("optimal", "min", [1.0])

@@ -14,7 +14,8 @@ import pytest
 from test_case_studies import STUDIES, is_png, load
 
 from omlt_ext import tighten_bounds
-from omlt_ext.formulations import BigM
+from omlt_ext.cut_rounds import add_cuts
+from omlt_ext.formulations import Balas, BigM, IdealCuts
 from omlt_ext.solvers import HighsSolver
 
 pytest.importorskip("sklearn")
@@ -104,3 +105,13 @@ def test_the_page_holds_the_recorded_tables(study: ModuleType, tmp_path: Path) -
     assert len(by_problem) >= 40
     for found in by_problem.values():
         study.check_agreement(found)
+
+
+def test_rounds_of_cuts_end(study: ModuleType) -> None:
+    """From the basis of the round before, HiGHS 1.15 goes in circles on the second LP of this problem."""
+    problem = sys.modules["problems"].make("digits", (24, 24), 4)
+    bounds = tighten_bounds(problem.network, problem.box)
+    done = add_cuts(problem.write(bounds, IdealCuts()))
+    assert done.status == "converged"
+    hull = HighsSolver(problem.write(bounds, Balas()).relax()).solve()
+    assert done.after == pytest.approx(hull.value, rel=1e-3)

@@ -34,7 +34,7 @@ class Mirrored:
         return draft.encoding()
 '''
 
-USE = '''
+USE = """
 import pyomo.environ as pyo
 from omlt_ext import Box, Layer, Network, ReLUBlock, plugins
 from omlt_ext.heuristics import maximize
@@ -47,7 +47,7 @@ model.cost = pyo.Objective(expr=model.nn.outputs[0], sense=pyo.maximize)
 pyo.SolverFactory("omlt_ext.highs").solve(model)
 assert model.nn.get_error() < 1e-9 and len(model.nn.layer[0].off) == 2
 print(round(pyo.value(model.cost), 6), round(maximize(network, Box.full(2, -1, 1), formulation="mirrored").value, 6))
-'''
+"""
 
 
 def test_a_formulation_from_another_package_needs_no_change_here(tmp_path: Path) -> None:

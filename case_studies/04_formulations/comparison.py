@@ -32,7 +32,7 @@ from omlt_ext.milp import MatrixModel
 from omlt_ext.solvers import HighsSolver, open_solver
 
 GAP = 1e-4
-RUNGS = ("dual", "interval", "split")
+RUNGS = ("dual", "interval")
 SOLVERS = ("highs", "scip", "gurobi")
 THREADS: dict[str, dict[str, object]] = {"highs": {"threads": 1, "random_seed": 0}, "scip": {}, "gurobi": {}}
 Record = dict[str, Any]

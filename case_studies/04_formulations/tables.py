@@ -34,7 +34,7 @@ FORMULATIONS = (
     "auto",
     "triangle",
 )
-RUNGS = ("interval", "dual", "split")
+RUNGS = ("interval", "dual")
 MAIN_RUNG = "dual"
 RAN = ("optimal", "time_limit")
 SLOT = re.compile(r"(<!-- table: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -20,6 +20,7 @@ from .scaling import factors, row_factors, scale_model
 from .seam import BASIC, SolveResult, States, Watch
 
 SMALLEST = 1e-12  # HiGHS drops smaller coefficients; its own default of 1e-9 is too coarse for large inputs
+FEWEST, PER_LINE = 1_000, 20  # simplex iterations of an LP that is on its way, and more for each row and column
 _STATES = np.array([highspy.HighsBasisStatus(code) for code in range(3)], dtype=object)  # LOWER, BASIC, UPPER
 _Status = highspy.HighsModelStatus
 _STATUS = {
@@ -57,6 +58,7 @@ class HighsSolver:
 
     def __init__(self, model: MatrixModel, options: Mapping[str, object] | None = None, *, log: bool = False) -> None:
         self._highs = highspy.Highs()
+        self._own_limit = "simplex_iteration_limit" in (options or {})
         self.set_options({"output_flag": log, "small_matrix_value": SMALLEST} | dict(options or {}))
         self.replace(model)
 
@@ -74,6 +76,14 @@ class HighsSolver:
         scaled, self._scaling = scale_model(model)
         self._row_scaling = row_factors(model, self._scaling)
         self._pass(scaled)
+
+    @property
+    def _capped(self) -> bool:
+        """Whether an LP gets a limit of iterations, past which it is solved again from nothing.
+
+        From the basis of another LP the simplex method of HiGHS 1.15 has been seen to go in circles without end.
+        """
+        return not self._has_integers and not self._own_limit
 
     def set_options(self, options: Mapping[str, object]) -> None:
         """Set HiGHS options by name."""
@@ -166,11 +176,18 @@ class HighsSolver:
         limit = highspy.kHighsInf if time_limit is None else max(0.0, float(time_limit))
         # HiGHS (1.11 to 1.15) counts an LP's time from the first solve on, a mixed-integer model's from this one.
         limit += 0.0 if self._has_integers else self._highs.getRunTime()
+        if self._capped:
+            size = self._highs.getNumRow() + self._highs.getNumCol()
+            self.set_options({"simplex_iteration_limit": FEWEST + PER_LINE * size})
         gaps = {"mip_rel_gap": gap, "mip_abs_gap": absolute_gap}
         self.set_options({"time_limit": limit} | {name: float(g) for name, g in gaps.items() if g is not None})
         stop = threading.Event()
         with self._watched(watch, stop):
             self._run(stop)
+            if self._highs.getModelStatus() == _Status.kIterationLimit and self._capped:
+                self._highs.clearSolver()
+                self.set_options({"simplex_iteration_limit": highspy.kHighsIInf})
+                self._run(stop)
         model_status = self._highs.getModelStatus()
         if model_status not in _STATUS:
             raise SolverError(f"HiGHS failed: {self._highs.modelStatusToString(model_status)}")
