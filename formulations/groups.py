@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -50,16 +51,22 @@ class Sums:
         return round_up(total, gamma(terms) * reach)
 
 
-def check_groups(groups: Count, effort: str) -> None:
-    """Raise `OptionError` for a number of groups below 1, groups that overlap or leave out, and an unknown effort."""
+def checked_groups(groups: Count, effort: str) -> Count:
+    """The groups, a number as Python's own.
+
+    Raises `OptionError` for a number of groups below 1, groups that overlap or leave out, and an unknown effort.
+    """
     if effort not in METHODS:
         raise OptionError(f"effort is {effort!r}; choose one of {', '.join(map(repr, METHODS))}")
     if isinstance(groups, Sequence) and not isinstance(groups, str):
         inputs = sorted(i for group in groups for i in group)
         if inputs != list(range(len(inputs))) or not inputs:
             raise OptionError(f"groups {groups!r} must hold each of the layer's inputs 0, 1, ... once")
-    elif groups != "all" and (not isinstance(groups, int) or isinstance(groups, bool) or groups < 1):
-        raise OptionError(f"{groups!r} groups; give a number from 1 on, 'all', or the inputs of each group")
+    elif groups != "all":
+        if not isinstance(groups, Integral) or isinstance(groups, bool) or groups < 1:
+            raise OptionError(f"{groups!r} groups; give a number from 1 on, 'all', or the inputs of each group")
+        return int(groups)
+    return groups
 
 
 def add_sums(

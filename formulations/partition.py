@@ -25,6 +25,7 @@ ReLU neural networks, NeurIPS 2021, with sigma for the active state; the choices
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -37,7 +38,7 @@ from omlt_ext.network import Layer
 from omlt_ext.propagation.rounding import subtract_up
 
 from .bigm import add_big_m
-from .groups import Count, add_sums, check_groups
+from .groups import Count, add_sums, checked_groups
 
 BY = ("equal_size", "equal_range", "uneven", "random", "order")
 
@@ -86,9 +87,11 @@ class Partition:
     name = "partition"
 
     def __post_init__(self) -> None:
-        check_groups(self.groups, self.effort)
+        object.__setattr__(self, "groups", checked_groups(self.groups, self.effort))
         if self.by not in BY:
             raise OptionError(f"by is {self.by!r}; choose one of {', '.join(map(repr, BY))}")
+        if not isinstance(self.seed, Integral) or isinstance(self.seed, bool) or self.seed < 0:
+            raise OptionError(f"seed is {self.seed!r}; it must be a whole number of at least 0")
 
     def encode(self, layer: Layer, bounds: LayerBounds) -> Encoding:
         draft = Draft(layer, bounds)

@@ -33,7 +33,7 @@ from omlt_ext.encoding import Encoding, LayerBounds
 from omlt_ext.network import Layer
 
 from .bigm import add_big_m
-from .groups import Count, add_sums, check_groups
+from .groups import Count, add_sums, checked_groups
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class PSplit:
     name = "psplit"
 
     def __post_init__(self) -> None:
-        check_groups(self.splits, self.effort)
+        object.__setattr__(self, "splits", checked_groups(self.splits, self.effort))
 
     def encode(self, layer: Layer, bounds: LayerBounds) -> Encoding:
         draft = Draft(layer, bounds)

@@ -65,6 +65,9 @@ class ReducedSpace:
 
     name = "reduced_space"
 
+    def __post_init__(self) -> None:
+        self._inner()
+
     def encode(self, layer: Layer, bounds: LayerBounds) -> Encoding:
         """One layer alone has nothing to substitute."""
         return self._inner().encode(layer, bounds)

@@ -40,6 +40,9 @@ class Smooth:
     name = "smooth"
     nonlinear = True
 
+    def __post_init__(self) -> None:
+        formulation(self.over)
+
     def encode(self, layer: Layer, bounds: LayerBounds) -> Encoding:
         return formulation(self.over).encode(layer, bounds)
 

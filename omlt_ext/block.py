@@ -25,10 +25,10 @@ from .encoding import Encoding, Formulation
 from .errors import ModelError, ShapeError
 from .inputs import Request, attach_inputs, attach_outputs, enforce_box, held_inputs, resolve_box, wanted_box
 from .layer import write_layer
-from .mixed import AnyNetwork, MixedNetwork, activation, skeleton_of
+from .mixed import AnyNetwork, MixedNetwork, activation
 from .network import Bools
 from .plugins import formulation as find_formulation
-from .propagation.rounding import nonzeros
+from .pyomo_logic import untransformed
 from .readers import load_network
 from .tightening import tighten_mixed
 
@@ -182,13 +182,23 @@ class ReLUBlock(ScalarBlock):
         return self.network.error(x, self._values(self.outputs, "outputs"))
 
     def _used_inputs(self) -> Bools:
-        """Inputs with a nonzero weight; solvers give the others no value."""
-        return nonzeros(skeleton_of(self.network).layers[0].weight, axis=0) > 0
+        """Inputs that stand in a row; solvers give the others no value, and the outputs do not depend on it."""
+        used = np.zeros(self.network.n_inputs, dtype=bool)
+        carry = np.arange(self.network.n_inputs)  # which input each of the layer's local inputs is, -1 for none
+        for encoding in self._encodings:
+            own = np.concatenate([carry, np.full(encoding.n_columns, -1)])
+            for rows in (*encoding.rows, *(part.rows for part in encoding.indicators)):
+                found = own[rows.matrix.indices]
+                used[found[found >= 0]] = True
+            handed = encoding.handed_on
+            carry = np.where(handed >= 0, own[handed], -1)
+        return used
 
     def _values(self, variables: Any, name: str, idle: Bools | None = None) -> Floats:
         values = [variable.value for variable in variables.values()]
         if idle is not None:
-            values = [0.0 if value is None and idle[i] else value for i, value in enumerate(values)]
+            middle = np.zeros(len(values)) if self.activation_bounds is None else self.activation_bounds.box.center
+            values = [float(middle[i]) if value is None and idle[i] else value for i, value in enumerate(values)]
         missing = [i for i, value in enumerate(values) if value is None]
         if missing:
             raise ModelError(
@@ -251,6 +261,10 @@ class ReLUBlock(ScalarBlock):
         ]
         if not all(encoding.exact for encoding in self._encodings):
             lines.append("  a relaxation: other points than the network's own are feasible")
+        waiting = untransformed(self)
+        if waiting is not None:
+            kind = waiting.ctype.__name__
+            lines.append(f"  {waiting.name}: a {kind} to be transformed, which most solvers leave out silently")
         stale = self.stale_inputs()
         if stale:
             lines.append(f"  inputs {stale} have wider bounds than the block was built for: call rebuild()")

@@ -107,7 +107,10 @@ def compile_model(model: Any) -> CompiledModel:
                 column_of[id(variable)] = len(variables)
                 variables.append(variable)
     builder = ModelBuilder()
-    builder.add_columns(*_domains(variables))
+    lower, upper, integer = _domains(variables)
+    for block in blocks:
+        _encoded_outputs(block, column_of, lower, upper)
+    builder.add_columns(lower, upper, integer)
     if standard is not None:
         _add_standard_rows(builder, standard)
     for block, mask in zip(blocks, masks, strict=True):
@@ -232,6 +235,23 @@ def _domains(variables: list[Any]) -> tuple[Floats, Floats, Bools]:
                 )
             integer[i] = True
     return lower, upper, integer
+
+
+def _encoded_outputs(block: ReLUBlock, column_of: dict[int, int], lower: Floats, upper: Floats) -> None:
+    """Give outputs that the block made, with ends that nobody has changed, the ends that the encoding has for them."""
+    if block._request.outputs[0] is not None:
+        return
+    encoding = block._encodings[-1]
+    low, high = (np.concatenate([getattr(g, end) for g in encoding.columns]) for end in ("lower", "upper"))
+    for j, column in enumerate((encoding.output - encoding.n_in).tolist()):
+        variable, ends = block.outputs[j], block._output_ends[j]
+        if column < 0 or variable.fixed:
+            continue
+        at = column_of[id(variable)]
+        if variable.lb == ends[0]:
+            lower[at] = min(lower[at], low[column])
+        if variable.ub == ends[1]:
+            upper[at] = max(upper[at], high[column])
 
 
 def _add_standard_rows(builder: ModelBuilder, standard: Any) -> None:

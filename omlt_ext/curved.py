@@ -15,7 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from .bounds import Bounds
-from .curves import Codes, curve, image, is_wide, too_wide
+from .curves import Codes, curve, forms, image, too_wide
 from .domain import Box, Floats
 from .encoding import SUBSTITUTED, Columns, Curves, Encoding, Formulation, Rows, encode_network
 from .errors import BoundsError, FormulationError
@@ -90,7 +90,7 @@ def curved(encoding: Encoding, codes: Codes, lower: Floats, upper: Floats) -> En
     output = encoding.output.copy()
     output[j] = h
     value = Columns("smooth", j, *image(codes[j], lower[j], upper[j]))
-    bent = Curves("curve", j, z, h, codes[j], is_wide(codes[j], lower[j], upper[j]))
+    bent = Curves("curve", j, z, h, codes[j], forms(codes[j], lower[j], upper[j]))
     return replace(
         encoding,
         columns=(*encoding.columns, value),

@@ -16,7 +16,8 @@ solvers stop making progress: sigmoid and tanh with the opposite exponent, and s
     e^-h + e^(z - h) = 1
 
 whose exponents are never positive, because h > max(0, z). Where both forms of sigmoid or tanh overflow, `too_wide` says
-so.
+so. From z = 37 on softplus(z) - z < e^-37 is less than a rounding of z, and it is written *straight*, h = z: solvers
+have called the other forms infeasible there.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ Bools: TypeAlias = NDArray[np.bool_]
 
 ULPS = 16  # NumPy promises 4
 EASY = 30.0  # at 300 Gurobi has no answer for one softplus after 20 s, and one within milliseconds in the wide form
+STRAIGHT_FROM = 37.0  # e^-37 < 37 * 2^-54
 LARGEST = 700.0  # e^709 is the last that double precision holds
 
 
@@ -62,6 +64,7 @@ def _softplus(z: Floats) -> Floats:
 
 
 SIGMOID, TANH, SOFTPLUS = 1, 2, 3
+PLAIN, WIDE, STRAIGHT = 0, 1, 2
 CURVES: tuple[Curve | None, ...] = (
     None,
     Curve(
@@ -139,14 +142,15 @@ def image(codes: Codes, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
     return np.where(above, np.maximum(low, lower), low), high
 
 
-def is_wide(codes: Codes, lower: Floats, upper: Floats) -> Bools:
-    """Which neurons take the wide form: where the plain exponent passes `EASY` and the other one stays below it.
+def forms(codes: Codes, lower: Floats, upper: Floats) -> Codes:
+    """The form that each neuron takes: `WIDE` where the plain exponent passes `EASY` and the other one is smaller.
 
-    >>> is_wide(np.array([SIGMOID, SIGMOID, SOFTPLUS]), np.array([-5.0, -50.0, -50.0]), np.array([3.0, 3.0, 50.0]))
-    array([False,  True,  True])
+    >>> forms(np.array([SIGMOID, SIGMOID, SOFTPLUS, SOFTPLUS]), np.array([-5, -50, -50, 40]), np.array([3, 3, 50, 50]))
+    array([0, 1, 1, 2], dtype=int8)
     """
     plain, other = _exponents(codes, lower, upper)
-    return (plain > EASY) & (other < plain)
+    straight = (codes == SOFTPLUS) & (lower >= STRAIGHT_FROM)
+    return np.select([straight, (plain > EASY) & (other < plain)], [STRAIGHT, WIDE], PLAIN).astype(np.int8)
 
 
 def too_wide(codes: Codes, lower: Floats, upper: Floats) -> Bools:
@@ -158,16 +162,18 @@ def too_wide(codes: Codes, lower: Floats, upper: Floats) -> Bools:
     return np.minimum(*_exponents(codes, lower, upper)) > LARGEST
 
 
-def equation(code: int, z: Any, h: Any, wide: bool) -> Any:
-    """h = the function of z, for Pyomo variables z and h.
+def equation(code: int, z: Any, h: Any, form: int) -> Any:
+    """h = the function of z, for Pyomo variables z and h, in one of its forms.
 
     >>> model = pyo.ConcreteModel()
     >>> model.z, model.h = pyo.Var(), pyo.Var()
-    >>> print(equation(SOFTPLUS, model.z, model.h, False), "or", equation(SOFTPLUS, model.z, model.h, True))
+    >>> print(equation(SOFTPLUS, model.z, model.h, PLAIN), "or", equation(SOFTPLUS, model.z, model.h, WIDE))
     h  ==  log(1.0 + exp(z)) or exp(- h) + exp(z - h)  ==  1.0
     """
     found = curve(code)
-    return found.wide(z, h) if wide else found.plain(z, h)
+    if form == STRAIGHT:
+        return h == z
+    return found.wide(z, h) if form == WIDE else found.plain(z, h)
 
 
 def _exponents(codes: Codes, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:

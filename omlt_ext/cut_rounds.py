@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -70,8 +70,8 @@ class CutRounds:
     "failed" (HiGHS did), or what the LP ended with: "infeasible" then says it of the model.
     """
 
-    model: MatrixModel
-    cuts: Cuts
+    model: MatrixModel = field(repr=False)
+    cuts: Cuts = field(repr=False)
     before: float | None
     after: float | None
     rounds: int

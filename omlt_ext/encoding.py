@@ -97,7 +97,7 @@ class Pairs:
 class Curves:
     """Smooth activations: column `value[i]` is the function `code[i]` of column `argument[i]`, for `neuron[i]`.
 
-    `wide[i]`: the form for wide bounds is written (see `omlt_ext.curves`).
+    `form[i]`: the form that is written (see `omlt_ext.curves`).
     """
 
     name: str
@@ -105,7 +105,7 @@ class Curves:
     argument: Ints
     value: Ints
     code: Codes
-    wide: Bools
+    form: Codes
 
 
 class Separator(Protocol):

@@ -38,8 +38,8 @@ def write_layer(
     for bent in encoding.curves:
         made = pyo.Constraint(index_set(bent.neuron.tolist()))
         block.add_component(bent.name, made)
-        for j, z, h, code, wide in zip(bent.neuron, bent.argument, bent.value, bent.code, bent.wide, strict=True):
-            made[int(j)] = equation(code, variables[z], variables[h], bool(wide))
+        for j, z, h, code, form in zip(bent.neuron, bent.argument, bent.value, bent.code, bent.form, strict=True):
+            made[int(j)] = equation(code, variables[z], variables[h], form)
     if encoding.carry is not None:
         return [variables[c] for c in encoding.carry.tolist()]
     return list(block.h.values())

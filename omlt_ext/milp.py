@@ -22,6 +22,7 @@ from .encoding import ZERO, Encoding, Formulation, encode_network
 from .errors import ShapeError
 from .logic import Logic, no_logic
 from .network import Bools, Network
+from .plugins import formulation as find_formulation
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,12 +289,14 @@ def renumbered(matrix: Any, columns: Ints) -> tuple[Ints, Floats, Ints]:
 def network_model(
     network: Network,
     bounds: Bounds,
-    formulation: Formulation,
+    formulation: str | Formulation,
     *,
     objective: ArrayLike | None = None,
     maximize: bool = True,
 ) -> MatrixModel:
     """The model of one network over the box of `bounds`: max or min objective . f(x); no objective is 0.
+
+    `formulation`: by name or object.
 
     >>> from omlt_ext import Box, Layer, Network, tighten_bounds
     >>> from omlt_ext.formulations import BigM
@@ -305,7 +308,7 @@ def network_model(
     """
     builder = ModelBuilder()
     inputs = builder.add_columns(bounds.box.lower, bounds.box.upper)
-    embedded = builder.add_network(network, encode_network(network, bounds, formulation), inputs)
+    embedded = builder.add_network(network, encode_network(network, bounds, find_formulation(formulation)), inputs)
     model = builder.model(maximize=maximize)
     if objective is None:
         return model

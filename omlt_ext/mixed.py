@@ -64,6 +64,18 @@ class MixedNetwork:
         """Raises `UnsupportedOperatorError`: what asks for layers takes every neuron for a ReLU or a linear one."""
         refuse(self)
 
+    def save(self, path: object) -> NoReturn:
+        """Raises `UnsupportedOperatorError`: there is no writer; pickle it, or keep the source."""
+        refuse(self)
+
+    def pattern(self, x: object) -> NoReturn:
+        """Raises `UnsupportedOperatorError`: smooth neurons have no activation pattern."""
+        refuse(self)
+
+    def affine_map(self, pattern: object) -> NoReturn:
+        """Raises `UnsupportedOperatorError`: a network with smooth neurons is affine nowhere."""
+        refuse(self)
+
     @property
     def n_inputs(self) -> int:
         return self.skeleton.n_inputs

@@ -38,8 +38,9 @@ def formulation(choice: str | Formulation) -> Formulation:
     omlt_ext.errors.FormulationError: no formulation named 'hexagon'; installed: ...bigm...
     """
     if not isinstance(choice, str):
-        if not callable(getattr(choice, "encode", None)) or isinstance(choice, type):
-            raise FormulationError(f"{choice!r} is no formulation: it needs a method encode(layer, bounds)")
+        complete = callable(getattr(choice, "encode", None)) and isinstance(getattr(choice, "name", None), str)
+        if not complete or isinstance(choice, type):
+            raise FormulationError(f"{choice!r} is no formulation: it needs a name and a method encode(layer, bounds)")
         return choice
     if choice not in names(FORMULATIONS):
         known = ", ".join(names(FORMULATIONS)) or "none"

@@ -19,6 +19,17 @@ from .errors import FormulationError
 from .rows import index_set
 
 
+def untransformed(block: Any) -> Any:
+    """The first active disjunction or complementarity condition in the layers of a ReLUBlock, None without one."""
+    from pyomo.mpec import Complementarity  # rarely asked for
+
+    kinds = (Disjunction, Complementarity)
+    for layer in block.layer.values():
+        for data in layer.component_data_objects(kinds, active=True, descend_into=True):
+            return data
+    return None
+
+
 def write_switches(block: Any, encoding: Encoding) -> dict[int, Any]:
     """Add the disjuncts of the encoding's indicators to `block`; return the variable of each binary column in them.
 
@@ -70,10 +81,15 @@ def write_logic(block: Any, encoding: Encoding, variables: Sequence[Any]) -> Non
 
 
 def _sos1(block: Any, name: str, members: dict[int, tuple[Any, Any]]) -> None:
-    def rule(_: Any, j: int) -> tuple[list[Any], list[float]]:
-        return list(members[j]), [1.0, 2.0]
+    sets = pyo.SOSConstraint(list(members), sos=1, rule=_skip)
+    block.add_component(name, sets)
+    for j, pair in members.items():
+        sets.add(j, list(pair), [1.0, 2.0])
 
-    block.add_component(name, pyo.SOSConstraint(list(members), rule=rule, sos=1))
+
+def _skip(*_: Any) -> Any:
+    """A rule has to be there, and one that is made on the way could not be pickled."""
+    return pyo.SOSConstraint.Skip
 
 
 def _complements(block: Any, name: str, members: dict[int, tuple[Any, Any]]) -> None:

@@ -99,6 +99,7 @@ class Separation:
             indices, data, counts = renumbered(rows.matrix, network.columns[k])
             starts = np.concatenate([[0], np.cumsum(counts)])
             A = sparse.csr_array((data, indices, starts), shape=(counts.size, self.n_columns))
+            A.sum_duplicates()  # two inputs may be one column
             network_of, layer_of = np.full(counts.size, i), np.full(counts.size, k)
             found.append(Cuts(A, rows.lower, rows.upper, network_of, layer_of, rows.neuron))
         return Cuts.join(found)

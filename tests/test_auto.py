@@ -8,6 +8,7 @@ import pytest
 from scipy import sparse
 
 from omlt_ext import Box, Layer, Network, ReLUBlock, tighten_bounds
+from omlt_ext.bridge import compile_model
 from omlt_ext.encoding import LayerBounds, encode_network
 from omlt_ext.errors import OptionError
 from omlt_ext.formulations import SOS1, Auto, BigM, ReducedSpace
@@ -106,3 +107,18 @@ def test_by_name_in_a_block(every_state_network: tuple[Network, Box], brute_forc
 def test_unknown_solvers_are_refused() -> None:
     with pytest.raises(OptionError, match="solver is 'cplex'; choose one of 'highs', 'scip', 'gurobi'"):
         Auto("cplex")
+
+
+def test_a_block_leaves_its_own_outputs_wide_in_the_matrix_only() -> None:
+    network, box = small()
+    model = pyo.ConcreteModel()
+    model.nn = ReLUBlock(network, input_bounds=box, formulation="auto", effort="split")
+    tight, at = model.nn.activation_bounds, 0
+    assert model.nn.outputs[0].bounds == (tight.lower[-1][0], tight.upper[-1][0])
+    encoded = model.nn._encodings[-1].columns[0]
+    matrix = compile_model(model).matrix
+    at = int(matrix.networks[0].outputs[0])
+    assert (matrix.lower[at], matrix.upper[at]) == (encoded.lower[0], encoded.upper[0])
+    model.nn.outputs[0].setub(-10.0)  # the user's own
+    matrix = compile_model(model).matrix
+    assert (matrix.lower[at], matrix.upper[at]) == (encoded.lower[0], -10.0)

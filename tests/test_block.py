@@ -498,3 +498,17 @@ def test_bounds_for_a_smaller_box_are_refused(network: Network) -> None:
     model = pyo.ConcreteModel()
     with pytest.raises(BoundsError):
         model.nn = ReLUBlock(network, input_bounds=(-1, 1), bounds=small)
+
+
+@pytest.mark.parametrize("formulation", ["bigm", "reduced_space"])
+def test_inputs_that_stand_in_no_row_need_no_value(formulation: str) -> None:
+    """The only neuron that looks at the second input is inactive: solvers never see that variable."""
+    hidden = Layer([[1.0, 1.0], [1.0, 0.0]], [-5.0, 0.0], relu=True)
+    model = pyo.ConcreteModel()
+    model.x = pyo.Var(range(2), bounds=(-1, 1))
+    network = Network([hidden, Layer([[1.0, 1.0]], [0.0], relu=False)])
+    model.nn = ReLUBlock(network, inputs=model.x, formulation=formulation)
+    model.goal = pyo.Objective(expr=model.nn.outputs[0], sense=pyo.maximize)
+    pyo.SolverFactory("appsi_highs").solve(model)
+    assert model.x[1].value is None
+    assert model.nn.get_error() < 1e-9

@@ -16,8 +16,8 @@ from omlt_ext.curves import (
     curve,
     equation,
     evaluate,
+    forms,
     image,
-    is_wide,
     too_wide,
 )
 
@@ -76,10 +76,10 @@ def test_values_far_out_neither_overflow_nor_warn() -> None:
 @pytest.mark.parametrize(("l", "u"), [(-3, 2), (-300, 2), (-3, 300), (-300, 300), (200, 300), (-300, -200), (30, 60)])
 def test_both_forms_are_the_function_and_stay_finite(code: int, l: float, u: float) -> None:  # noqa: E741
     lower, upper = np.array([float(l)]), np.array([float(u)])
-    wide = bool(is_wide(np.array([code]), lower, upper)[0])
+    form = int(forms(np.array([code]), lower, upper)[0])
     model = pyo.ConcreteModel()
     model.z, model.h = pyo.Var(), pyo.Var()
-    model.curve = pyo.Constraint(expr=equation(code, model.z, model.h, wide))
+    model.curve = pyo.Constraint(expr=equation(code, model.z, model.h, form))
     for z in np.linspace(l, u, 13):
         model.z.value, model.h.value = float(z), float(curve(code).value(np.array([z]))[0])
         gap = pyo.value(model.curve.body) - pyo.value(model.curve.upper)

@@ -319,3 +319,24 @@ def test_gurobi_separates_at_its_nodes(make_network: MakeNetwork) -> None:
         GurobiSolver(model_of(network, box, IdealCuts(callback=c)), root).solve(gap=0.0).bound for c in (False, True)
     ]
     assert bounds[1] < bounds[0] - 1e-3
+
+
+def test_one_variable_as_two_inputs() -> None:
+    """Two local columns of a cut are then one column of the model."""
+    hidden = Layer([[-3.0, -2.0, 2.0], [3.0, -2.0, -1.0]], [1.0, 0.0], relu=True)
+    network = Network([hidden, Layer([[-1.0, 2.0]], [0.0], relu=False)])
+    values = []
+    for name in ("bigm", "ideal_cuts"):
+        model = pyo.ConcreteModel()
+        model.x, model.y = pyo.Var(bounds=(-1, 1)), pyo.Var(bounds=(-1, 1))
+        model.nn = ReLUBlock(network, inputs=[model.x, model.x, model.y], formulation=name)
+        model.goal = pyo.Objective(expr=model.nn.outputs[0] - 0.3 * model.x, sense=pyo.maximize)
+        pyo.SolverFactory("omlt_ext.highs").solve(model)
+        values.append(pyo.value(model.goal))
+    assert values[0] == pytest.approx(values[1], abs=1e-6)
+
+
+def test_a_report_is_short() -> None:
+    network = Network([Layer([[1.0, 1.0]], [-0.5], relu=True), Layer([[1.0]], [0.0], relu=False)])
+    done = add_cuts(network_model(network, tighten_bounds(network, (0, 1)), "ideal_cuts", objective=[1.0]))
+    assert len(repr(done)) < 200

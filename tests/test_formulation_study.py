@@ -50,7 +50,7 @@ def test_tables_plots_and_records(study: ModuleType, tmp_path: Path, capsys: pyt
 
 def test_a_second_run_measures_only_what_is_missing(study: ModuleType, tmp_path: Path) -> None:
     problem = study.make("random", (5, 4), 0)
-    lines = [json.dumps(record) for record in study.measure(problem, "interval", 5.0)]
+    lines = [json.dumps(record) for record in study.measure(problem, "interval", 10.0)]
     path = tmp_path / "records.jsonl"
     path.write_text("\n".join([*lines, lines[0][:50]]))
     assert study.read(path) == [json.loads(line) for line in lines]
@@ -66,6 +66,8 @@ def test_problems_are_what_they_say(study: ModuleType) -> None:
     assert len(problems.all_problems()) == 40
     for kind in problems.KINDS:
         one, again = (problems.make(kind, (5, 4), 1) for _ in range(2))
+        widths = [one.network.n_inputs, *(layer.n_out for layer in one.network.layers)]
+        assert one.name == problems.name_of(kind, (5, 4), 1) == f"{kind} {'-'.join(map(str, widths))} #1"
         point = one.box.center
         np.testing.assert_array_equal(one.network(point), again.network(point))
         model = one.write(tighten_bounds(one.network, one.box), BigM())
@@ -105,6 +107,23 @@ def test_the_page_holds_the_recorded_tables(study: ModuleType, tmp_path: Path) -
     assert len(by_problem) >= 40
     for found in by_problem.values():
         study.check_agreement(found)
+
+
+def test_records_of_other_settings_are_left_alone(
+    study: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = [r | {"limit": 3.0} for r in study.measure(study.make("random", (5, 4), 0), "interval", 10.0)]
+    path = tmp_path / "records.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in other))
+    machine = study.main(["--small", "--out", str(tmp_path)])
+    records = study.read(path)
+    assert records[: len(other)] == other
+    assert machine["records"] == len(records) - len(other) > len(other)
+    for wrong in (["--time-limit", "0"], ["--time-limit", "nan"], ["--jobs", "0"], ["--jobs", "two"]):
+        with pytest.raises(SystemExit) as stopped:
+            study.main(wrong)
+        assert stopped.value.code == 2
+    assert "is not a number above 0" in capsys.readouterr().err
 
 
 def test_rounds_of_cuts_end(study: ModuleType) -> None:

@@ -120,3 +120,14 @@ def test_gurobi_takes_the_indicators_in_other_units() -> None:
     assert found.x is not None
     assert models[0].violation(found.x) <= 1e-3
     assert found.value == pytest.approx(HighsSolver(models[1]).solve().value, rel=1e-7)
+
+
+def test_the_statistics_say_what_is_still_to_be_done(
+    every_state_network: tuple[Network, Box], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = block_model(*every_state_network, [1.0, 0.0, 0.0])
+    model.nn.print_stats()
+    assert "a Disjunction to be transformed, which most solvers leave out silently" in capsys.readouterr().out
+    pyo.TransformationFactory("gdp.bigm").apply_to(model)
+    model.nn.print_stats()
+    assert "to be transformed" not in capsys.readouterr().out

@@ -208,3 +208,10 @@ def test_an_overflow_names_the_layer() -> None:
     huge = [Layer([[1e200]], [0.0], relu=False), Layer([[1e200]], [0.0], relu=False)]
     with pytest.raises(BoundsError, match=r"layer 0, neuron 0: .* overflow .*counting from layer 1"):
         tighten_mixed(MixedNetwork(Network(huge), [[3], [0]]), (-1, 1))
+
+
+def test_what_networks_can_do_and_mixed_ones_cannot() -> None:
+    network = MixedNetwork(Network([Layer([[2.0]], [0.5], relu=False)]), [[1]])
+    for call in (network.save, network.pattern, network.affine_map):
+        with pytest.raises(UnsupportedOperatorError, match="layer 0 has 1 sigmoid neuron"):
+            call("x")

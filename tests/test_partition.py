@@ -173,3 +173,10 @@ def test_groups_by_hand() -> None:
 def test_bad_options_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         Partition(**options)  # type: ignore[arg-type]
+
+
+def test_numbers_of_numpy_and_wrong_seeds() -> None:
+    assert Partition(np.int64(2)) == Partition(2)
+    for seed in (-1, "a", 1.5):
+        with pytest.raises(OptionError, match="seed is"):
+            Partition(by="random", seed=seed)  # type: ignore[arg-type]

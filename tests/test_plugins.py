@@ -72,7 +72,7 @@ def test_by_name_or_by_object() -> None:
 def test_what_is_no_formulation_is_refused() -> None:
     with pytest.raises(FormulationError, match=r"no formulation named 'bigM'; installed: .*bigm"):
         plugins.formulation("bigM")
-    with pytest.raises(FormulationError, match=r"it needs a method encode\(layer, bounds\)"):
+    with pytest.raises(FormulationError, match=r"it needs a name and a method encode\(layer, bounds\)"):
         plugins.formulation(BigM)  # type: ignore[arg-type]
-    with pytest.raises(FormulationError, match=r"it needs a method encode\(layer, bounds\)"):
+    with pytest.raises(FormulationError, match=r"it needs a name and a method encode\(layer, bounds\)"):
         plugins.formulation(3)  # type: ignore[arg-type]

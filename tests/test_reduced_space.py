@@ -187,3 +187,9 @@ def test_what_needs_the_layers_as_they_are_is_refused(over: Formulation) -> None
     network, known = network_of_every_state()
     with pytest.raises(FormulationError, match="reduced_space cannot stand over"):
         encode_network(network, known, ReducedSpace(over))
+
+
+@pytest.mark.parametrize("over", ["nope", "ideal_cuts", "auto", "reduced_space"])
+def test_what_it_stands_over_is_checked_at_once(over: str) -> None:
+    with pytest.raises(FormulationError):
+        ReducedSpace(over)

@@ -277,7 +277,7 @@ def test_an_activation_that_would_overflow_is_refused_by_neuron() -> None:
     with pytest.raises(BoundsError, match=r"layer 0, neuron 0: sigmoid overflows between its bounds"):
         encode_mixed(one(1, 1e4), tighten_mixed(one(1, 1e4), (-1, 1)), Smooth())
     softplus = one(3, 1e4)
-    assert encode_mixed(softplus, tighten_mixed(softplus, (-1, 1)), Smooth())[0].curves[0].wide.all()
+    assert encode_mixed(softplus, tighten_mixed(softplus, (-1, 1)), Smooth())[0].curves[0].form.all()
 
 
 def test_a_relaxation_of_relus_keeps_the_equations() -> None:
@@ -285,3 +285,25 @@ def test_a_relaxation_of_relus_keeps_the_equations() -> None:
     encodings = encode_mixed(net, tighten_mixed(net, BOX), Smooth("triangle"))
     assert not any(encoding.exact for encoding in encodings)
     assert sum(part.neuron.size for encoding in encodings for part in encoding.curves) == 5
+
+
+@pytest.mark.scip
+@pytest.mark.parametrize("solver", ["scip_direct", "gurobi_direct_minlp"])
+@pytest.mark.parametrize("lower", [28.0, 36.5, 37.0, 70.0, 300.0])
+def test_softplus_far_on_the_right(solver: str, lower: float) -> None:
+    """Where e^-h is too small for a solver to see, it has called the wide form infeasible."""
+    pytest.importorskip({"scip_direct": "pyscipopt", "gurobi_direct_minlp": "gurobipy"}[solver])
+    network = MixedNetwork(Network([Layer([[1.0]], [0.0], relu=False)]), [[3]])
+    model = pyo.ConcreteModel()
+    model.x = pyo.Var(bounds=(lower, lower + 1.0))
+    model.nn = ReLUBlock(network, inputs=[model.x], formulation="smooth")
+    model.goal = pyo.Objective(expr=model.nn.outputs[0])
+    results = pyo.SolverFactory(solver).solve(model)
+    assert results.solver.termination_condition == pyo.TerminationCondition.optimal
+    assert pyo.value(model.goal) == pytest.approx(lower, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["nope", 3])
+def test_what_smooth_stands_over_is_checked_at_once(name: object) -> None:
+    with pytest.raises(FormulationError):
+        Smooth(name)  # type: ignore[arg-type]

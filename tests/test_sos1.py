@@ -1,5 +1,7 @@
 """The SOS1 set of one neuron, as text, in Pyomo and through arrays."""
 
+import pickle
+
 import numpy as np
 import pyomo.environ as pyo
 import pytest
@@ -65,3 +67,14 @@ def test_violation_counts_the_sets(every_state_network: tuple[Network, Box]) -> 
     x[model.logic.first[0]] += 0.5
     x[model.logic.second[0]] += 0.5
     assert model.logic.violation(x) >= 0.5
+
+
+def test_models_with_sets_are_cloned_and_pickled(every_state_network: tuple[Network, Box], brute_force) -> None:
+    pytest.importorskip("gurobipy")
+    network, box = every_state_network
+    model = pyo.ConcreteModel()
+    model.nn = ReLUBlock(network, input_bounds=box, formulation="sos1")
+    model.cost = pyo.Objective(expr=model.nn.outputs[0], sense=pyo.maximize)
+    for copy in (model.clone(), pickle.loads(pickle.dumps(model))):
+        pyo.SolverFactory("gurobi_direct").solve(copy)
+        assert pyo.value(copy.cost) == pytest.approx(brute_force(network, box, np.array([1.0, 0.0, 0.0])), abs=1e-6)

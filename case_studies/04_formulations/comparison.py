@@ -130,6 +130,7 @@ def measure(problem: Problem, rung: str, limit: float) -> list[Record]:
         "relus": problem.network.n_relus,
         "unstable": bounds.n_unstable,
         "inputs": problem.network.n_inputs,
+        "limit": limit,
     }
     records = []
     for name, formulation, solvers in formulations():

@@ -64,15 +64,17 @@ def make(kind: str, hidden: tuple[int, ...], seed: int) -> Problem:
     return {"random": _random, "regression": _regression, "digits": _digits, "blends": _blends}[kind](hidden, seed)
 
 
-def _name(kind: str, network: Network, seed: int) -> str:
-    return f"{kind} {'-'.join(map(str, (network.n_inputs, *(layer.n_out for layer in network.layers))))} #{seed}"
+def name_of(kind: str, hidden: tuple[int, ...], seed: int) -> str:
+    """The kind, the widths of all layers and the seed."""
+    inputs = {"random": 4 if seed % 2 else 8, "regression": 10, "digits": 64, "blends": 12}[kind]
+    return f"{kind} {'-'.join(map(str, (inputs, *hidden, 1)))} #{seed}"
 
 
-def _largest(kind: str, network: Network, box: Box, seed: int) -> Problem:
+def _largest(kind: str, network: Network, box: Box, hidden: tuple[int, ...], seed: int) -> Problem:
     def write(bounds: Bounds, formulation: Formulation) -> MatrixModel:
         return network_model(network, bounds, formulation, objective=np.ones(1))
 
-    return Problem(_name(kind, network, seed), kind, network, box, True, write)
+    return Problem(name_of(kind, hidden, seed), kind, network, box, True, write)
 
 
 def _random(hidden: tuple[int, ...], seed: int) -> Problem:
@@ -84,7 +86,7 @@ def _random(hidden: tuple[int, ...], seed: int) -> Problem:
         Layer(rng.normal(0.0, np.sqrt(2.0 / a), (b, a)), rng.normal(0.0, 0.1, b), relu=k < len(hidden))
         for k, (a, b) in enumerate(pairwise(sizes))
     ]
-    return _largest("random", Network(layers), Box.full(n, -1, 1), seed)
+    return _largest("random", Network(layers), Box.full(n, -1, 1), hidden, seed)
 
 
 def _fitted(model: MLPRegressor | MLPClassifier, x: Floats, y: NDArray[np.generic]) -> Network:
@@ -110,7 +112,7 @@ def _regression(hidden: tuple[int, ...], seed: int) -> Problem:
         hidden_layer_sizes=hidden, alpha=1e-3, learning_rate_init=5e-3, max_iter=300, random_state=seed
     )
     network = _fitted(model, _unit(x), _unit(y))
-    return _largest("regression", network, Box.full(x.shape[1], 0, 1), seed)
+    return _largest("regression", network, Box.full(x.shape[1], 0, 1), hidden, seed)
 
 
 def _digits(hidden: tuple[int, ...], seed: int) -> Problem:
@@ -124,7 +126,7 @@ def _digits(hidden: tuple[int, ...], seed: int) -> Problem:
     *body, last = classifier.layers
     margin = Layer(last.weight[[second]] - last.weight[[first]], last.bias[[second]] - last.bias[[first]], relu=False)
     box = Box.ball(image, RADIUS, within=Box.full(64, 0, 1))
-    return _largest("digits", Network([*body, margin]), box, seed)
+    return _largest("digits", Network([*body, margin]), box, hidden, seed)
 
 
 def _blends(hidden: tuple[int, ...], seed: int) -> Problem:
@@ -166,7 +168,7 @@ def _blends(hidden: tuple[int, ...], seed: int) -> Problem:
         c[s] = price
         return builder.model(c, maximize=False)
 
-    return Problem(_name("blends", network, seed), "blends", network, box, False, write)
+    return Problem(name_of("blends", hidden, seed), "blends", network, box, False, write)
 
 
 def _share(rng: np.random.Generator) -> Floats:

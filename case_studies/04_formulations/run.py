@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import date
 from importlib.metadata import version
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from comparison import RUNGS, Record, check_agreement, measure
-from problems import all_problems, make
+from problems import all_problems, make, name_of
 from tables import write
 from tqdm.auto import tqdm
 
@@ -56,6 +56,18 @@ def outcomes(tasks: list[Task], jobs: int) -> Iterator[list[Record]]:
             raise
 
 
+def positive(kind: type) -> Callable[[str], Any]:
+    """A number of this kind above 0."""
+
+    def number(text: str) -> Any:
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+        return value
+
+    return number
+
+
 def read(path: Path) -> list[Record]:
     """The records of a run before this one; a last line that was cut off is left out."""
     if not path.exists():
@@ -68,20 +80,22 @@ def read(path: Path) -> list[Record]:
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description="Every formulation with every rung of bounds, by three solvers.")
     parser.add_argument("--small", action="store_true", help="one tiny problem of each kind: some seconds")
-    parser.add_argument("--jobs", type=int, default=1, help="problems measured at once, one core each")
-    parser.add_argument("--time-limit", type=float, default=10.0, help="seconds for each solver's run")
+    parser.add_argument("--jobs", type=positive(int), default=1, help="problems measured at once, one core each")
+    parser.add_argument("--time-limit", type=positive(float), default=10.0, help="seconds for each solver's run")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out", help="folder of records and results")
     options = parser.parse_args(arguments)
 
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "records.jsonl"
-    records = read(path)
+    everything = read(path)
+    names = {name_of(*problem): problem for problem in all_problems(small=options.small)}
+    records = [r for r in everything if r["problem"] in names and r["limit"] == options.time_limit]
     done = {(record["problem"], record["rung"]) for record in records}
     tasks = [
         (problem, rung, options.time_limit)
         for rung in RUNGS
-        for problem in all_problems(small=options.small)
-        if (make(*problem).name, rung) not in done
+        for name, problem in names.items()
+        if (name, rung) not in done
     ]
     try:
         with path.open("a") as file, tqdm(outcomes(tasks, options.jobs), total=len(tasks), unit="problem") as bar:
