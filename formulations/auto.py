@@ -57,6 +57,10 @@ class Auto:
         if self.solver not in OVER:
             raise OptionError(f"solver is {self.solver!r}; choose one of {', '.join(map(repr, OVER))}")
 
+    def for_solver(self, solver: str) -> Formulation:
+        """The advice for `solver`: for doors that know who will read the model and were given the name "auto"."""
+        return replace(self, solver=solver)
+
     def encode(self, layer: Layer, bounds: LayerBounds) -> Encoding:
         """One layer alone has nothing to substitute."""
         return OVER[self.solver].encode(layer, bounds)

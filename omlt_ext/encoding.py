@@ -213,6 +213,7 @@ class LayerBounds:
 class Formulation(Protocol):
     """A way to write h = max(0, z): a frozen object with a name and one method that encodes one layer.
 
+    One that depends on the solver has `for_solver(name)`, which a door to one solver asks where it was given by name.
     One that looks at all layers together has `encode_network(network, bounds, held)` as well, which is then called
     instead and returns a tuple of encodings. One that also writes smooth activations says so with `nonlinear = True`,
     one whose encodings may have separators with `separates = True`.

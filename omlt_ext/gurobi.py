@@ -1,12 +1,13 @@
 """A network in a native gurobipy model, with matrix variables and without Pyomo. Needs the extra `gurobi`.
 
-The columns and rows are those of `omlt_ext.encoding`, layer by layer, as everywhere else in this package.
+The columns and rows are those of `omlt_ext.encoding`, layer by layer, as everywhere else in this package. Formulations
+with cuts ("ideal_cuts") give them in two ways: `add_cuts()` before a solve, `model.optimize(nn.callback)` during it.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -14,15 +15,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .bounds import Bounds
-from .domain import Box, Floats, Ints, check_interval
+from .domain import Box, Floats, Ints, numbers
 from .encoding import ZERO, Formulation
-from .errors import BoundsError, MissingDependencyError, ModelError, ShapeError, SolverError
-from .inputs import UNBOUNDED, given_box
+from .errors import MissingDependencyError, ModelError, ShapeError, SolverError
+from .gurobi_cuts import NetworkCuts, RootCuts
+from .gurobi_inputs import free_name, input_boxes, input_variables, own_range, subscript
 from .milp import EmbeddedNetwork, MatrixModel, network_model
-from .network import Network
+from .network import Bools, Network
 from .plugins import formulation as find_formulation
 from .readers import load_network
-from .solvers.gurobi import GRB, add_logic, gurobipy
+from .solvers.gurobi import GRB, add_logic, add_rows, gurobipy
 from .tightening import tighten_bounds
 from .tightening.effort import Effort
 
@@ -48,7 +50,8 @@ class LayerVariables:
 class NetworkCopy:
     """One y = f(x) in the model: `inputs` (n_in,) and `outputs` (n_out,), `MVar`s, and the variables of each layer.
 
-    `bounds` are those of the pre-activations over the box of this copy's inputs.
+    `bounds` are those of the pre-activations over the box of this copy's inputs; `held` says at which lower and upper
+    ends of the box a constraint holds the input.
     """
 
     inputs: Any
@@ -57,6 +60,7 @@ class NetworkCopy:
     bounds: Bounds
     matrix: MatrixModel
     variables: list[Any]  # of every column of `matrix`
+    held: tuple[Bools, Bools]
 
     @property
     def embedded(self) -> EmbeddedNetwork:
@@ -78,6 +82,13 @@ class GurobiNetwork:
         self.inputs, self.outputs = inputs, outputs
         self.copies = tuple(added.copies)
         self._added: _Added | None = added
+        self._cuts = NetworkCuts(model, [(copy.matrix, copy.variables) for copy in self.copies])
+
+    def __repr__(self) -> str:
+        state = "" if self._added is not None else ", removed"
+        return (
+            f"GurobiNetwork({self.network!r}, formulation {self.formulation.name!r}, inputs {self.inputs.shape}{state})"
+        )
 
     @property
     def layer(self) -> tuple[LayerVariables, ...]:
@@ -100,14 +111,74 @@ class GurobiNetwork:
         return max(self.network.error(one, other) for one, other in rows)
 
     def set_start(self, x: ArrayLike) -> None:
-        """Start the next solve from what the network gives at x, of the shape of `inputs`."""
+        """Start the next solve from what the network gives at x, of the shape of `inputs`.
+
+        Raises `ModelError` for what are no finite numbers, `ShapeError` for another shape.
+        """
         self._check_present()
-        points = np.asarray(x, dtype=np.float64)
+        points = numbers(x, "the point", ModelError)
         if points.shape != self.inputs.shape:
             raise ShapeError(f"the point has shape {points.shape}; the inputs have {self.inputs.shape}")
+        if not np.isfinite(points).all():
+            at = subscript(tuple(np.argwhere(~np.isfinite(points))[0].tolist()))
+            raise ModelError(f"coordinate {at} of the point is not finite")
         for copy, point in zip(self.copies, np.atleast_2d(points), strict=True):
             for column, value in zip(*(part.tolist() for part in copy.embedded.point(point)), strict=True):
                 copy.variables[column].Start = value
+
+    def add_cuts(self, *, rounds: int | None = None, time_limit: float | None = None) -> RootCuts:
+        """Add the cuts that the LP relaxation of the whole model, with its objective, violates; return what was done.
+
+        At most `rounds` rounds (None: what the formulation says) and `time_limit` seconds; Ctrl-C ends the rounds as
+        well. Cuts that are slack in the end are left out. They hold at every point of the network, whatever the
+        objective; a second call looks for more, and `remove()` removes them too.
+
+        Raises `ModelError` for a formulation without cuts and a model with several objectives, `OptionError` for bad
+        limits, `SolverError` where Gurobi refuses the relaxation.
+
+        >>> import gurobipy
+        >>> from omlt_ext import Layer, Network
+        >>> network = Network([Layer([[1.0, 1.0]], [-0.5], relu=True), Layer([[1.0]], [0.0], relu=False)])
+        >>> model = gurobipy.Model(env=gurobipy.Env(params={"OutputFlag": 0}))
+        >>> x = model.addMVar(2, ub=1.0)
+        >>> nn = add_network(model, network, x, formulation="ideal_cuts")
+        >>> budget = model.addConstr(x[0] + 4 * x[1] <= 2)
+        >>> model.setObjective(nn.outputs.sum() - 0.8 * x[0], gurobipy.GRB.MAXIMIZE)
+        >>> done = nn.add_cuts()
+        >>> round(done.before, 4), round(done.after, 4), done.cuts, done.status
+        (0.375, 0.28, 1, 'converged')
+        """
+        self._check_cuts()
+        return self._cuts.add(rounds, time_limit)
+
+    @property
+    def callback(self) -> Callable[[Any, int], None]:
+        """A new callback for one solve, `model.optimize(nn.callback)`: it gives the nodes the cuts that they violate.
+
+        Sets the parameter PreCrush of the model, without which Gurobi refuses such cuts. A callback of yours calls it:
+
+            cut = nn.callback
+            model.optimize(lambda model, where: (cut(model, where), mine(model, where)))
+
+        Raises `ModelError` for a formulation without cuts.
+        """
+        self._check_cuts()
+        self.model.Params.PreCrush = 1
+        return self._cuts.callback()
+
+    def stale_inputs(self) -> list[Any]:
+        """Inputs, i or (row, i) in a batch, that may now leave the box: bounds were widened (and the model updated)."""
+        self._check_present()
+        found = np.zeros((len(self.copies), self.network.n_inputs), dtype=bool)
+        for copy, outside in zip(self.copies, found, strict=True):
+            lower, upper = own_range(copy.inputs.tolist())
+            box = copy.bounds.box
+            outside[:] = (lower < box.lower) & ~copy.held[0] | (upper > box.upper) & ~copy.held[1]
+        return (
+            np.flatnonzero(found[0]).tolist()
+            if self.inputs.ndim == 1
+            else list(map(tuple, np.argwhere(found).tolist()))
+        )
 
     def print_stats(self, file: TextIO | None = None) -> None:
         """Print what was added to the model, and the state of the neurons of each copy with a box of its own."""
@@ -124,12 +195,21 @@ class GurobiNetwork:
         ]
         different = {id(copy.bounds): copy.bounds for copy in self.copies}
         lines += [bounds.summary() for bounds in different.values()]
+        if not all(copy.embedded.exact for copy in self.copies):
+            lines.append("  a relaxation: other points than the network's own are feasible")
+        if getattr(self.formulation, "separates", False):
+            lines.append(f"  {self._cuts.summary()}")
+        stale = self.stale_inputs()
+        if stale:
+            lines.append(
+                f"  inputs {stale} have wider bounds than the network was added for: remove() it, add it again"
+            )
         print("\n".join(lines), file=file or sys.stdout)
 
     def remove(self) -> None:
         """Remove all variables and constraints that were added; the inputs stay. A second call raises `ModelError`."""
         added = self._check_present()
-        for part in (added.logic, added.rows, added.variables):
+        for part in (added.logic, self._cuts.rows, added.rows, added.variables):
             self.model.remove(part)
         self.model.update()
         self._added = None
@@ -138,6 +218,14 @@ class GurobiNetwork:
         if self._added is None:
             raise ModelError("this network was removed from the model; add_network adds another")
         return self._added
+
+    def _check_cuts(self) -> None:
+        self._check_present()
+        if not getattr(self.formulation, "separates", False):
+            raise ModelError(
+                f"the formulation {self.formulation.name!r} has no cuts; remove() the network and add it again with "
+                "formulation='ideal_cuts'"
+            )
 
 
 def add_network(
@@ -148,18 +236,21 @@ def add_network(
     formulation: str | Formulation = "bigm",
     bounds: Bounds | str | Effort | None = None,
     input_bounds: object = None,
-    name: str = "",
+    name: str | None = None,
 ) -> GurobiNetwork:
     """Add y = f(x) to a gurobipy model, for the inputs x that stand in it.
 
-    `network`: a `Network`, or anything that `load_network` reads. `x`: an `MVar` or a list of `Var`s, (n_in,), or
-    (batch, n_in) for one copy of the network a row. The box of the inputs is where the variables' bounds (after
-    `model.update()`) and `input_bounds` meet, as in `ReLUBlock`: where it is narrower than a variable's bounds,
-    constraints say so. Rows with the same box share one encoding. `bounds`: `Bounds` to use, or an effort for
-    `tighten_bounds` (default "crown"). `formulation`: by name or object. `name` goes before the names of the variables.
+    `network`: a `Network`, or anything that `load_network` reads. `x`: an `MVar`, or `Var`s in a list, an array or a
+    mapping (by the numbers or names of the inputs where those are its keys), (n_in,), or (batch, n_in) for one copy of
+    the network a row. The box of the inputs is where the variables' bounds and `input_bounds` meet, as in `ReLUBlock`:
+    where it is narrower than a variable's bounds, constraints say so; that of a semi-continuous variable has 0 in it.
+    Rows with the same box share one encoding. `bounds`: `Bounds` to use, or an effort for `tighten_bounds` (default
+    "crown"). `formulation`: by name or object; "auto" is the advice for Gurobi. `name` goes before the names of the
+    variables; without one it is "nn", or the first of "nn_1", "nn_2", ... that no variable's name begins with.
 
-    Raises `MissingDependencyError` without gurobipy, `ShapeError` for a wrong number of inputs, `BoundsError` where an
-    input has no finite bounds.
+    The model is updated before and after. Raises `MissingDependencyError` without gurobipy, `ShapeError` for a wrong
+    number of inputs, `ModelError` for inputs that are no variables of this model, `BoundsError` where an input has no
+    finite bounds.
 
     >>> import gurobipy
     >>> from omlt_ext import Layer, Network
@@ -177,9 +268,11 @@ def add_network(
     if not isinstance(model, gurobipy.Model):
         raise ModelError(f"expected a gurobipy.Model, not {type(model).__name__}")
     net, method = load_network(network), find_formulation(formulation)
+    if isinstance(formulation, str) and hasattr(method, "for_solver"):
+        method = method.for_solver("gurobi")
     model.update()
-    inputs = _inputs(x, net.n_inputs)
-    boxes = _boxes(inputs, net, input_bounds)
+    inputs = input_variables(model, x, net)
+    boxes = input_boxes(inputs, net, input_bounds)
     known, effort = (bounds, "crown") if isinstance(bounds, Bounds) else (None, bounds or "crown")
     made: dict[bytes, tuple[Bounds, MatrixModel]] = {}
     for box in boxes:
@@ -188,9 +281,9 @@ def add_network(
             found = tighten_bounds(net, box, effort=effort, bounds=known)
             made[key] = found, network_model(net, found, method)
     rows = [inputs] if inputs.ndim == 1 else list(inputs)
-    added = _Added(model)
+    added, prefix = _Added(model), name or free_name(model)
     for i, (row, box) in enumerate(zip(rows, boxes, strict=True)):
-        label = (f"{name}[{i}]." if name else f"[{i}].") if inputs.ndim == 2 else (f"{name}." if name else "")
+        label = f"{prefix}[{i}]." if inputs.ndim == 2 else f"{prefix}."
         added.copy(row, *made[box.lower.tobytes() + box.upper.tobytes()], label)
     model.update()
     outputs = [copy.outputs.tolist() for copy in added.copies]
@@ -218,7 +311,7 @@ class _Added:
         for k, (encoding, columns) in enumerate(zip(embedded.encodings, embedded.groups, strict=True)):
             groups, neuron = {}, {}
             for group in encoding.columns:
-                names = [f"{label}layer[{k}].{group.name}[{_subscript(index)}]" for index in group.index]
+                names = [f"{label}layer[{k}].{group.name}[{subscript(index)}]" for index in group.index]
                 binary = group.integer and bool((group.lower >= 0.0).all() and (group.upper <= 1.0).all())
                 kind = GRB.BINARY if binary else GRB.INTEGER if group.integer else GRB.CONTINUOUS
                 own = self._add_variables(group.lower, group.upper, kind, names)
@@ -226,14 +319,14 @@ class _Added:
                     variables[column] = variable
                 groups[group.name], neuron[group.name] = own, group.neuron
             layers.append(LayerVariables(groups, neuron))
-        self._enforce(inputs, bounds.box)
-        self._add_rows(matrix, variables)
+        held = self._enforce(inputs, bounds.box)
+        self.rows += add_rows(self.model, matrix.A, variables, matrix.row_lower, matrix.row_upper)
         if matrix.logic:
             self.logic += add_logic(self.model, variables, matrix.logic)
         columns_out = embedded.outputs.tolist()
         outputs = [self._zero(f"{label}output[{j}]") if c == ZERO else variables[c] for j, c in enumerate(columns_out)]
         x, y = (gurobipy.MVar.fromlist(part) for part in (inputs.tolist(), outputs))
-        self.copies.append(NetworkCopy(x, y, tuple(layers), bounds, matrix, variables))
+        self.copies.append(NetworkCopy(x, y, tuple(layers), bounds, matrix, variables, held))
 
     def _add_variables(self, lower: Floats, upper: Floats, kind: str, names: list[str]) -> Any:
         own = self.model.addMVar(len(names), lb=lower, ub=upper, vtype=kind, name=names)
@@ -243,60 +336,12 @@ class _Added:
     def _zero(self, name: str) -> Any:
         return self._add_variables(np.zeros(1), np.zeros(1), GRB.CONTINUOUS, [name]).tolist()[0]
 
-    def _enforce(self, inputs: NDArray[np.object_], box: Box) -> None:
-        """Hold the inputs to the box where their own bounds do not."""
-        for variable, low, high in zip(inputs.tolist(), box.lower.tolist(), box.upper.tolist(), strict=True):
-            self.rows += [self.model.addConstr(variable >= low)] if low > variable.LB else []
-            self.rows += [self.model.addConstr(variable <= high)] if high < variable.UB else []
-
-    def _add_rows(self, matrix: MatrixModel, variables: list[Any]) -> None:
-        """Every finite side of every row; an equation once."""
-        low, high = matrix.row_lower, matrix.row_upper
-        even = low == high
-        sides = {
-            "=": (even, high),
-            "<": (~even & np.isfinite(high), high),
-            ">": (~even & np.isfinite(low), low),
-        }
-        for sense, (chosen, side) in sides.items():
-            if chosen.any():
-                self.rows += self.model.addMConstr(matrix.A[chosen], variables, sense, side[chosen]).tolist()
-
-
-def _inputs(x: Any, n: int) -> NDArray[np.object_]:
-    """The input variables, (n,) or (batch, n)."""
-    if isinstance(x, gurobipy.MVar):
-        x = x.tolist()
-    variables = np.array([x] if isinstance(x, gurobipy.Var) else x, dtype=object)
-    if variables.ndim not in (1, 2) or variables.shape[-1] != n or variables.size == 0:
-        raise ShapeError(f"the inputs have shape {variables.shape}; the network takes ({n},) or (batch, {n})")
-    for at, variable in np.ndenumerate(variables):
-        if not isinstance(variable, gurobipy.Var):
-            raise ModelError(f"input {_subscript(at)} is of type {type(variable).__name__}, not a gurobipy Var")
-    return variables
-
-
-def _boxes(inputs: NDArray[np.object_], network: Network, input_bounds: object) -> list[Box]:
-    """The box of each row of inputs; `BoundsError` naming the first input without finite ends."""
-    low, high = given_box(input_bounds, network.n_inputs)
-    boxes = []
-    for row in np.atleast_2d(inputs):
-        ends = np.array([(variable.LB, variable.UB) for variable in row], dtype=np.float64)
-        lower, upper = np.maximum(ends[:, 0], low), np.minimum(ends[:, 1], high)
-        if network.input_box is not None:
-            lower = np.where(lower > -UNBOUNDED, lower, network.input_box.lower)
-            upper = np.where(upper < UNBOUNDED, upper, network.input_box.upper)
-        bad = ~((np.abs(lower) < UNBOUNDED) & (np.abs(upper) < UNBOUNDED))
-        if bad.any():
-            i = int(np.flatnonzero(bad)[0])
-            raise BoundsError(
-                f"input {i} ({row[i].VarName}) has bounds [{lower[i]}, {upper[i]}]; a network needs a finite box. Give "
-                f"the variable finite bounds and call model.update(), or pass input_bounds=(lower, upper)"
-            )
-        check_interval(lower, upper, lambda i, row=row: f"input {i} ({row[i].VarName})")
-        boxes.append(Box(lower, upper))
-    return boxes
-
-
-def _subscript(index: Any) -> str:
-    return ",".join(map(str, index)) if isinstance(index, tuple) else str(index)
+    def _enforce(self, inputs: NDArray[np.object_], box: Box) -> tuple[Bools, Bools]:
+        """Hold the inputs to the box where their own bounds do not; return at which lower and upper ends."""
+        lower, upper = own_range(inputs)
+        held = box.lower > lower, box.upper < upper
+        for i in np.flatnonzero(held[0]).tolist():
+            self.rows.append(self.model.addConstr(inputs[i] >= float(box.lower[i])))
+        for i in np.flatnonzero(held[1]).tolist():
+            self.rows.append(self.model.addConstr(inputs[i] <= float(box.upper[i])))
+        return held

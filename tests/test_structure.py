@@ -122,6 +122,19 @@ def test_no_modules_import_each_other_in_a_circle():
     assert order.index("omlt_ext.errors") < order.index("omlt_ext.network") < order.index("omlt_ext")
 
 
+def test_imports_point_down_on_the_map_of_the_architecture():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    lines = page.split("## Who imports whom")[1].split("```")[1].strip().splitlines()
+    rows = [re.split(r"\s{2,}", line)[0].split(", ") for line in lines]
+    level = {name: k for k, row in enumerate(rows) for name in row}
+    part = {name: name.split(".")[1] for name in TREES if "." in name and wing_of(name) is None}
+    assert sorted(level) == sorted(set(part.values()) - {"__main__"})
+    for name, asked in graph().items():
+        for other in asked & set(part):
+            if name in part and part[name] != "__main__":
+                assert level[part[name]] <= level[part[other]], f"{name} imports {other}, which stands above it"
+
+
 def test_every_package_is_listed_and_every_listed_package_exists():
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     found = {name for name, path in FILES.items() if path.name == "__init__.py"}

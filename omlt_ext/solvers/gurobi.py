@@ -26,7 +26,7 @@ except ImportError:
 gurobipy: Any = _gurobipy
 GRB: Any = None if gurobipy is None else gurobipy.GRB
 
-_STATUS = {
+STATUS = {
     2: "optimal",
     3: "infeasible",
     4: "infeasible_or_unbounded",
@@ -41,7 +41,7 @@ _STATUS = {
     16: "limit",
     17: "limit",
 }
-_NO_LICENCE, _TOO_LARGE = 10009, 10010
+NO_LICENCE, TOO_LARGE = 10009, 10010
 
 
 class GurobiSolver:
@@ -173,9 +173,9 @@ class GurobiSolver:
             if separates:
                 model.setParam("PreCrush", 1)
             model.optimize(*([call] if separates or watch is not None else []))
-        if model.Status not in _STATUS:
+        if model.Status not in STATUS:
             raise SolverError(f"Gurobi failed with its status {model.Status}")
-        status = "stopped" if stopped and _STATUS[model.Status] == "interrupted" else _STATUS[model.Status]
+        status = "stopped" if stopped and STATUS[model.Status] == "interrupted" else STATUS[model.Status]
         x = value = bound = None
         if model.SolCount > 0 and status not in ("infeasible", "unbounded", "infeasible_or_unbounded"):
             x = np.asarray(self._x.X)[: self._scaling.size] * self._scaling
@@ -218,6 +218,19 @@ class GurobiSolver:
         return values[: unit.size] / unit
 
 
+def add_rows(model: Any, A: Any, variables: list[Any], low: Floats, high: Floats) -> list[Any]:
+    """Add every finite side of the rows low <= A x <= high to a Gurobi model, an equation once; return what was added.
+
+    `A` (rows, variables) CSR.
+    """
+    even, added = low == high, []
+    sides = {"=": (even, high), "<": (~even & np.isfinite(high), high), ">": (~even & np.isfinite(low), low)}
+    for sense, (chosen, side) in sides.items():
+        if chosen.any():
+            added += model.addMConstr(A[chosen], variables, sense, side[chosen]).tolist()
+    return added
+
+
 def add_logic(model: Any, variables: list[Any], logic: Logic) -> list[Any]:
     """Add pairs as SOS1 sets and indicators as general constraints to a Gurobi model; return what was added."""
     pairs = zip(logic.first.tolist(), logic.second.tolist(), strict=True)
@@ -240,13 +253,13 @@ def _errors(model: MatrixModel) -> Iterator[None]:
     try:
         yield
     except gurobipy.GurobiError as error:
-        if error.errno == _TOO_LARGE:
+        if error.errno == TOO_LARGE:
             size = f"{model.n_columns} columns and {model.n_rows} rows"
             raise LicenceError(
                 f"Gurobi's licence here does not allow a model of {size} (the one that comes with gurobipy: 2,000 of "
                 "each); use the solver 'highs', or install a full licence"
             ) from None
-        kind = LicenceError if error.errno == _NO_LICENCE else SolverError
+        kind = LicenceError if error.errno == NO_LICENCE else SolverError
         raise kind(f"Gurobi refuses: {error}") from None
 
 
