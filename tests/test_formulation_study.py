@@ -32,10 +32,11 @@ def test_tables_plots_and_records(study: ModuleType, tmp_path: Path, capsys: pyt
     printed = capsys.readouterr().out
     records = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
     assert all(is_png(tmp_path / f"{name}.png") for name in ("seconds", "profile", "lp"))
-    assert all((tmp_path / f"{name}.csv").exists() for name in ("sizes", "times", "kinds", "by_rung", "rungs"))
+    assert all((tmp_path / f"{name}.csv").exists() for name in ("sizes", "times", "kinds", "by_rung", "rungs", "fresh"))
     assert "ideal_cuts" in printed
     assert {record["kind"] for record in records} == {"random", "regression", "digits", "blends"}
-    for name in {record["problem"] for record in records}:
+    assert sum("#10" in name for name in {record["problem"] for record in records}) == 4
+    for name in {record["problem"] for record in records if "#10" not in record["problem"]}:
         found = [r for r in records if r["problem"] == name and r["status"] == "optimal"]
         assert {"highs"} <= {r["solver"] for r in found}
         values = [r["value"] for r in found]
@@ -104,7 +105,7 @@ def test_the_page_holds_the_recorded_tables(study: ModuleType, tmp_path: Path) -
     by_problem: dict[str, list[dict[str, object]]] = {}
     for record in tables.read(folder / "results"):
         by_problem.setdefault(record["problem"], []).append(record)
-    assert len(by_problem) >= 40
+    assert len(by_problem) == 80
     for found in by_problem.values():
         study.check_agreement(found)
 

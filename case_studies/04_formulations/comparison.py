@@ -117,8 +117,11 @@ def solve(written: Written, solver: str, limit: float) -> Record:
     }
 
 
-def measure(problem: Problem, rung: str, limit: float) -> list[Record]:
-    """All formulations and solvers of a problem with one rung's bounds; a relaxation is not solved further."""
+def measure(problem: Problem, rung: str, limit: float, only: tuple[str, ...] | None = None) -> list[Record]:
+    """All formulations and solvers of a problem with one rung's bounds; a relaxation is not solved further.
+
+    `only`: the names of the formulations that are wanted.
+    """
     begin = time.perf_counter()
     bounds = tighten_bounds(problem.network, problem.box, rung)
     shared = {
@@ -134,6 +137,8 @@ def measure(problem: Problem, rung: str, limit: float) -> list[Record]:
     }
     records = []
     for name, formulation, solvers in formulations():
+        if only is not None and name not in only:
+            continue
         written = write(problem, bounds, formulation)
         runs = [solve(written, solver, limit) for solver in solvers] or [{"solver": None, "status": "relaxed"}]
         records += [shared | {"formulation": name} | written.about | run for run in runs]

@@ -52,11 +52,15 @@ class Problem:
     write: Callable[[Bounds, Formulation], MatrixModel]
 
 
-def all_problems(*, small: bool = False) -> list[tuple[str, tuple[int, ...], int]]:
-    """(kind, hidden widths, seed): ten problems of each kind, or one tiny one."""
+Key = tuple[str, tuple[int, ...], int]  # kind, hidden widths, seed
+
+
+def all_problems(*, fresh: bool = False, small: bool = False) -> list[Key]:
+    """Ten problems of each kind, or one tiny one; `fresh` ones have other seeds."""
+    first = 10 if fresh else 0
     if small:
-        return [(kind, (5, 4), 0) for kind in KINDS]
-    return [(kind, HIDDEN[kind][i % 5], i) for i in range(10) for kind in KINDS]
+        return [(kind, (5, 4), first) for kind in KINDS]
+    return [(kind, HIDDEN[kind][i % 5], i) for i in range(first, first + 10) for kind in KINDS]
 
 
 def make(kind: str, hidden: tuple[int, ...], seed: int) -> Problem:
