@@ -12,7 +12,7 @@ import pandas as pd
 COLOURS = {
     "bigm": "#000000",
     "ideal_cuts": "#c1121f",
-    "1 round": "#ff9f1c",
+    "1 round": "#b56576",
     "cuts at nodes": "#ff7f7f",
     "partition 2": "#1d4e89",
     "partition 4": "#00a6fb",
@@ -35,6 +35,8 @@ def draw(rows: pd.DataFrame, out: Path) -> None:
         print("no plots: matplotlib is missing (pip install 'omlt-ext[plot]')", file=sys.stderr)
         return
     main = rows[rows["rung"] == "dual"]
+    if main.empty:
+        return
     for name, plot, height in (("seconds", _seconds, 4.4), ("profile", _profile, 4.2), ("lp", _lp, 4.2)):
         figure = Figure(figsize=(12, height), layout="constrained")
         plot(figure, main)
@@ -97,7 +99,7 @@ def _lp(figure: Any, rows: pd.DataFrame) -> None:
         boxes = axes.boxplot(data, patch_artist=True, medianprops={"color": "black"}, flierprops={"markersize": 3})
         for box, name in zip(boxes["boxes"], names, strict=True):
             box.set(facecolor=COLOURS[name], alpha=0.5)
-        axes.set(title=kind, xticks=range(1, len(names) + 1), ylim=(-1.05, 1.05))
+        axes.set(title=kind, xticks=range(1, len(names) + 1), ylim=(-0.1, 1.05))
         axes.set_xticklabels(names, rotation=45, ha="right")
         axes.grid(alpha=0.3, axis="y")
     figure.axes[0].set_ylabel("gap closed: big-M's LP 0, optimum 1")

@@ -9,6 +9,7 @@ refused are left out. Ratios to big-M are of t + s, with the same problem, bound
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from pathlib import Path
@@ -196,7 +197,9 @@ def tables(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    """The recorded run, which is kept compressed."""
+    with gzip.open(folder / "records.jsonl.gz", "rt") as file:
+        return [json.loads(line) for line in file]
 
 
 def write(records: list[dict[str, Any]], out: Path) -> str:
