@@ -19,6 +19,7 @@ def names(group: str) -> tuple[str, ...]:
     return tuple(sorted({point.name for point in entry_points(group=group)}))
 
 
+@cache
 def load(group: str, name: str) -> Any:
     """The object that a package registered as `name` in `group`; `OmltExtError` lists the names there are."""
     found = [point for point in entry_points(group=group) if point.name == name]
