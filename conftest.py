@@ -5,9 +5,16 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 
-NEEDS = {"keras": "keras", "omlt": "omlt", "torch": "torch", "sklearn": "sklearn"}
+NEEDS = {
+    "omlt_ext/readers/keras*.py": "keras",
+    "omlt_ext/readers/omlt*.py": "omlt",
+    "omlt_ext/readers/torch*.py": "torch",
+    "omlt_ext/readers/sklearn*.py": "sklearn",
+    "omlt_ext/gurobi.py": "gurobipy",
+    "omlt_ext/omlt.py": "omlt",
+}
 
 if find_spec("tensorflow") is None:
     os.environ.setdefault("KERAS_BACKEND", "torch")
 
-collect_ignore_glob = [f"omlt_ext/readers/{name}*.py" for name, package in NEEDS.items() if find_spec(package) is None]
+collect_ignore_glob = [glob for glob, package in NEEDS.items() if find_spec(package) is None]
