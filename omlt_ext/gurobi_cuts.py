@@ -8,16 +8,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
 from .domain import Floats
-from .errors import LicenceError, ModelError, OptionError, SolverError
+from .errors import LicenceError, ModelError, SolverError
 from .milp import MatrixModel
-from .separation import Cuts, Separation
-from .solvers.gurobi import GRB, NO_LICENCE, STATUS, TOO_LARGE, add_rows, gurobipy
+from .separation import Cuts, Separation, check_limits
+from .solvers.gurobi import GRB, NO_LICENCE, STATUS, TOO_LARGE, add_rows, gurobipy, sides, turns
 
 
 @dataclass(frozen=True)
@@ -61,10 +60,7 @@ class NetworkCuts:
 
     def add(self, rounds: int | None = None, time_limit: float | None = None) -> RootCuts:
         """Solve the relaxation, add the cuts that it violates, and again; those that stay tight go into the model."""
-        if rounds is not None and (isinstance(rounds, bool) or not isinstance(rounds, Integral) or rounds < 0):
-            raise OptionError(f"rounds is {rounds!r}; it must be a whole number of at least 0, or None")
-        if time_limit is not None and not (isinstance(time_limit, Real) and time_limit >= 0):
-            raise OptionError(f"time_limit is {time_limit!r}; it must be a number of at least 0, or None")
+        check_limits(rounds, time_limit)
         self.model.update()
         if self.model.NumObj > 1:
             raise ModelError(f"the model has {self.model.NumObj} objectives; cuts are looked for along one")
@@ -114,25 +110,16 @@ class NetworkCuts:
 
     def callback(self) -> Callable[[Any, int], None]:
         """A callback for one solve: at the root as many rounds as the separators ask for, at any other node one."""
-        asked = {0: 1 - self.rounds}
+        its_turn = turns(self.rounds)
         self.at_nodes = 0
 
         def cut(running: Any, where: int) -> None:
-            if where != GRB.Callback.MIPNODE or running.cbGet(GRB.Callback.MIPNODE_STATUS) != GRB.OPTIMAL:
+            if where != GRB.Callback.MIPNODE or not its_turn(running):
                 return
-            node = int(running.cbGet(GRB.Callback.MIPNODE_NODCNT))
-            if asked.setdefault(node, 0) >= 1:
-                return
-            asked[node] += 1
             for separation, variables in self.parts:
                 cuts = separation(np.array(running.cbGetNodeRel(variables), dtype=np.float64))
                 self.at_nodes += cuts.size
-                for i, (low, high) in enumerate(zip(cuts.lower.tolist(), cuts.upper.tolist(), strict=True)):
-                    part = slice(cuts.A.indptr[i], cuts.A.indptr[i + 1])
-                    terms = [variables[column] for column in cuts.A.indices[part].tolist()]
-                    row = gurobipy.LinExpr(cuts.A.data[part].tolist(), terms)
-                    for sense, side in ((GRB.GREATER_EQUAL, low), (GRB.LESS_EQUAL, high)):
-                        if np.isfinite(side):
-                            running.cbCut(row, sense, side)
+                for _, row, sense, side in sides(cuts.A, variables, cuts.lower, cuts.upper):
+                    running.cbCut(row, sense, side)
 
         return cut

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,9 @@ from pyomo.core.base.transformation import Transformation
 from .bridge import CompiledModel, compile_model, relu_blocks, row_masks
 from .cut_rounds import CutRounds, add_cuts
 from .encoding import Rows
-from .errors import ModelError, OptionError
+from .errors import ModelError
 from .rows import write_rows
-from .separation import Cuts, Separation
+from .separation import Cuts, Separation, check_limits
 from .surroundings import check_surroundings
 
 
@@ -80,10 +79,7 @@ class AddCuts(Transformation):
     def _apply_to(
         self, model: Any, *, rounds: int | None = None, time_limit: float | None = None, progress: bool = False
     ) -> None:
-        if rounds is not None and (isinstance(rounds, bool) or not isinstance(rounds, Integral) or rounds < 0):
-            raise OptionError(f"rounds is {rounds!r}; it must be a whole number of at least 0, or None")
-        if time_limit is not None and not (isinstance(time_limit, Real) and time_limit >= 0):
-            raise OptionError(f"time_limit is {time_limit!r}; it must be a number of at least 0, or None")
+        check_limits(rounds, time_limit)
         earlier = [layer.component("cuts") for block in relu_blocks(model) for layer in block.layer.values()]
         earlier = [constraint for constraint in earlier if constraint is not None]
         active = [constraint for constraint in earlier if constraint.active]

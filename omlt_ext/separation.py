@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import numpy as np
 from scipy import sparse
 
 from .domain import Floats, Ints
+from .errors import OptionError
 from .milp import EmbeddedNetwork, MatrixModel, renumbered
 from .network import Bools
 
@@ -109,3 +111,11 @@ def _whole(model: MatrixModel, network: EmbeddedNetwork) -> bool:
     """Whether the network's binaries are binaries in the model."""
     layers = zip(network.encodings, network.groups, strict=True)
     return all(model.integer[groups[group.name]].all() for e, groups in layers for group in e.columns if group.integer)
+
+
+def check_limits(rounds: object, time_limit: object) -> None:
+    """Raise `OptionError` for a number of rounds or of seconds that cannot be one; None is no limit of one's own."""
+    if rounds is not None and (isinstance(rounds, bool) or not isinstance(rounds, Integral) or rounds < 0):
+        raise OptionError(f"rounds is {rounds!r}; it must be a whole number of at least 0, or None")
+    if time_limit is not None and not (isinstance(time_limit, Real) and float(time_limit) >= 0):
+        raise OptionError(f"time_limit is {time_limit!r}; it must be a number of at least 0, or None")

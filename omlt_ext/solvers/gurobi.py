@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -140,7 +140,7 @@ class GurobiSolver:
         begin = time.perf_counter()
         model, stopped = self._model, False
         separates = model.IsMIP and self._separation.callback
-        asked = {0: 1 - self._separation.rounds}  # how often at each node, the root as often as there are rounds
+        its_turn = turns(self._separation.rounds)
         self.cuts = 0
 
         def call(running: Any, where: int) -> None:
@@ -151,10 +151,7 @@ class GurobiSolver:
             elif where == GRB.Callback.MIP:
                 enough = watch is not None and watch(None, _known(running.cbGet(GRB.Callback.MIP_OBJBND)))
             elif where == GRB.Callback.MIPNODE and separates:
-                node = int(running.cbGet(GRB.Callback.MIPNODE_NODCNT))
-                optimal = running.cbGet(GRB.Callback.MIPNODE_STATUS) == GRB.OPTIMAL
-                if optimal and asked.setdefault(node, 0) < 1:
-                    asked[node] += 1
+                if its_turn(running):
                     self._cut(running)
                 return
             else:
@@ -193,13 +190,8 @@ class GurobiSolver:
         cuts = self._separation(np.asarray(running.cbGetNodeRel(self._x))[: unit.size] * unit)
         rows = factors(cuts.A, unit)
         A = sparse.csr_array(sparse.diags_array(1.0 / rows) @ cuts.A @ sparse.diags_array(unit))
-        variables = self._x.tolist()
-        for i, (low, high) in enumerate(zip((cuts.lower / rows).tolist(), (cuts.upper / rows).tolist(), strict=True)):
-            part = slice(A.indptr[i], A.indptr[i + 1])
-            row = gurobipy.LinExpr(A.data[part].tolist(), [variables[c] for c in A.indices[part].tolist()])
-            for sense, side in ((GRB.GREATER_EQUAL, low), (GRB.LESS_EQUAL, high)):
-                if np.isfinite(side):
-                    running.cbCut(row, sense, side)
+        for _, row, sense, side in sides(A, self._x.tolist(), cuts.lower / rows, cuts.upper / rows):
+            running.cbCut(row, sense, side)
         self.cuts += cuts.size
 
     def reduced_costs(self) -> Floats:
@@ -235,16 +227,33 @@ def add_logic(model: Any, variables: list[Any], logic: Logic) -> list[Any]:
     """Add pairs as SOS1 sets and indicators as general constraints to a Gurobi model; return what was added."""
     pairs = zip(logic.first.tolist(), logic.second.tolist(), strict=True)
     added = [model.addSOS(GRB.SOS_TYPE1, [variables[a], variables[b]]) for a, b in pairs]
-    for i, (binary, value) in enumerate(zip(logic.binary.tolist(), logic.value.tolist(), strict=True)):
-        part = slice(logic.A.indptr[i], logic.A.indptr[i + 1])
-        terms = [variables[c] for c in logic.A.indices[part].tolist()]
-        row = gurobipy.LinExpr(logic.A.data[part].tolist(), terms)
-        low, high = float(logic.lower[i]), float(logic.upper[i])
-        sides = [(GRB.EQUAL, low)] if low == high else [(GRB.GREATER_EQUAL, low), (GRB.LESS_EQUAL, high)]
-        for sense, side in sides:
-            if np.isfinite(side):
-                added.append(model.addGenConstrIndicator(variables[binary], bool(value), row, sense, side))
+    binary, value = logic.binary.tolist(), logic.value.tolist()
+    for i, row, sense, side in sides(logic.A, variables, logic.lower, logic.upper):
+        added.append(model.addGenConstrIndicator(variables[binary[i]], bool(value[i]), row, sense, side))
     return added
+
+
+def sides(A: Any, variables: list[Any], lower: Floats, upper: Floats) -> Iterator[tuple[int, Any, str, float]]:
+    """(i, expression, sense, side) for every finite side of the rows lower <= A x <= upper, an equation once."""
+    for i, (low, high) in enumerate(zip(lower.tolist(), upper.tolist(), strict=True)):
+        part = slice(A.indptr[i], A.indptr[i + 1])
+        row = gurobipy.LinExpr(A.data[part].tolist(), [variables[c] for c in A.indices[part].tolist()])
+        ends = [(GRB.EQUAL, low)] if low == high else [(GRB.GREATER_EQUAL, low), (GRB.LESS_EQUAL, high)]
+        yield from ((i, row, sense, side) for sense, side in ends if np.isfinite(side))
+
+
+def turns(rounds: int) -> Callable[[Any], bool]:
+    """Says in a MIPNODE callback whether to look for cuts: `rounds` times at the root, once at any other node."""
+    left = {0: rounds}
+
+    def its_turn(running: Any) -> bool:
+        if running.cbGet(GRB.Callback.MIPNODE_STATUS) != GRB.OPTIMAL:
+            return False
+        node = int(running.cbGet(GRB.Callback.MIPNODE_NODCNT))
+        left[node] = left.get(node, 1) - 1
+        return left[node] >= 0
+
+    return its_turn
 
 
 @contextmanager
