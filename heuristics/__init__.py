@@ -1,5 +1,8 @@
-"""Searches over a trained network that are quick to call: each finds a good point, one file each."""
+"""Searches over a trained network, one file each: find good points fast."""
 
-from .maximize import maximize
+from omlt_ext.search import maximize
 
-__all__ = ["maximize"]
+from .auto import Auto
+from .milp import Milp
+
+__all__ = ["Auto", "Milp", "maximize"]

@@ -45,8 +45,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """`omlt-ext maximize`."""
-    from .plugins import HEURISTICS
-    from .plugins import load as load_plugin
+    from .search import maximize
 
     if options.plot is not None:
         check_plot(options.plot)
@@ -54,12 +53,11 @@ def run(options: argparse.Namespace) -> int:
     box = box_of(options, network)
     objective = _objective(options, network)
     sign = -1.0 if options.minimize else 1.0
-    search = load_plugin(HEURISTICS, "maximize")
     progress = not options.json and on_terminal()
     if progress and options.minimize:
         print("the bar shows the maximum of the negative objective", file=sys.stderr)
     with interrupts_announced():
-        result: SearchResult = search(
+        result: SearchResult = maximize(
             network,
             box,
             [sign * weight for weight in objective],

@@ -16,7 +16,7 @@ from omlt_ext.draft import Draft
 from omlt_ext.encoding import Encoding, LayerBounds
 from omlt_ext.errors import BoundsError, FormulationError, NetworkError, OptionError, ShapeError
 from omlt_ext.formulations import BigM
-from omlt_ext.heuristics import maximize
+from omlt_ext.heuristics import Milp, maximize
 from omlt_ext.search import SearchResult
 
 Optimum = Callable[..., float]
@@ -197,7 +197,7 @@ def test_formulation_by_name_or_as_an_object(make_network: MakeNetwork) -> None:
 
 
 def test_found_by_name() -> None:
-    assert plugins.load(plugins.HEURISTICS, "maximize") is maximize
+    assert plugins.load(plugins.HEURISTICS, "milp") is Milp
 
 
 @dataclass(frozen=True)

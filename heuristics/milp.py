@@ -1,0 +1,151 @@
+"""Branch and bound by a mixed-integer solver, HiGHS, started from the best of some thousand forward passes.
+
+The solver sees the network in units that keep every number within [-4096, 4096] (`scale_network`), since its
+tolerances are absolute. Its dual bound counts, widened by `TOLERANCE`; its points are evaluated by the network.
+Source of the model: Fischetti and Jo, Constraints 23 (2018), section 2.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from omlt_ext.cut_rounds import add_cuts
+from omlt_ext.domain import Floats
+from omlt_ext.encoding import Formulation
+from omlt_ext.errors import SolverError
+from omlt_ext.milp import MatrixModel
+from omlt_ext.plugins import formulation as find_formulation
+from omlt_ext.propagation.rounding import row_blocks
+from omlt_ext.search.incumbent import Incumbent
+from omlt_ext.search.problem import Problem
+from omlt_ext.solvers import HighsSolver, SolveResult
+
+logger = logging.getLogger("omlt_ext")
+
+TOLERANCE = 1e-6  # of HiGHS's dual bound, relative to max(1, |bound|): its feasibility tolerance
+TIGHT = {"mip_feasibility_tolerance": 1e-9, "primal_feasibility_tolerance": 1e-9, "dual_feasibility_tolerance": 1e-9}
+CUT_SHARE = 0.2  # of the time that is left, that cuts may take
+SAMPLES = 4096
+SAMPLE_WORK = 2**33  # multiplications that sampling may take; large networks get fewer samples
+SAMPLE_BYTES = 2**26
+
+
+@dataclass(frozen=True)
+class Milp:
+    """HiGHS on the mixed-integer model that `formulation`, a name or an object, makes; one round is the whole search.
+
+    >>> from omlt_ext import Box, Layer, Network
+    >>> from omlt_ext.heuristics import maximize
+    >>> network = Network([Layer([[1.0], [-1.0]], [0.0, 0.0], relu=True), Layer([[1.0, 2.0]], [0.0], relu=False)])
+    >>> maximize(network, Box([-1], [1]), method=Milp("bigm")).value
+    2.0
+    """
+
+    formulation: str | Formulation = "bigm"
+
+    def search(
+        self, problem: Problem, incumbent: Incumbent, rng: np.random.Generator, rounds: int | None = None
+    ) -> None:
+        """Sample, then solve."""
+        relus = find_formulation(self.formulation)
+        sample(problem, incumbent, rng)
+        if incumbent.goes_on():
+            solve(problem, incumbent, relus)
+
+
+def sample(problem: Problem, incumbent: Incumbent, rng: np.random.Generator) -> None:
+    """Forward passes of uniform points and corners; at least one batch of them."""
+    for points in _points(problem, rng):
+        incumbent.offer(points)
+        if not incumbent.goes_on():
+            return
+
+
+def solve(problem: Problem, incumbent: Incumbent, formulation: Formulation) -> None:
+    """Branch and bound by HiGHS; once more with tighter tolerances where its point falls short of its bound."""
+    model = _with_cuts(problem.model(formulation), incumbent)
+
+    def watch(point: Floats | None, bound: float) -> None:
+        """Evaluate HiGHS's points while it runs; note its bound at each hundredth of the gap."""
+        if point is not None:
+            incumbent.offer(point[: problem.n])
+        wide = widened(bound)
+        if incumbent.value <= wide < incumbent.bound - 0.01 * (incumbent.bound - incumbent.value):
+            incumbent.prove(wide)
+        incumbent.show()
+
+    for options in ({}, TIGHT):
+        solver = HighsSolver(model, options)
+        if incumbent.v is not None:
+            solver.start_from(*start_of(model, problem, incumbent.v))
+        # Half the gap, since the widened bound and the network's own value lie a tolerance further apart.
+        try:
+            result = solver.solve(time_limit=incumbent.left, gap=0.5 * incumbent.gap, watch=watch)
+        except SolverError as error:
+            logger.warning(f"{error}; what is known so far stands")
+            return
+        incumbent.nodes += result.nodes
+        if result.status in ("time_limit", "interrupted"):
+            incumbent.stopped_by = result.status
+        if result.x is not None:
+            incumbent.offer(result.x[: problem.n])
+        _trust(incumbent, result)
+        if result.status != "optimal" or not incumbent.goes_on():
+            return
+
+
+def start_of(model: MatrixModel, problem: Problem, v: Floats) -> tuple[np.ndarray, Floats]:
+    """(columns, values) of the model at a point v."""
+    columns, values = [np.arange(problem.n)], [v]
+    for embedded in model.networks:
+        at, what = embedded.point(v[embedded.inputs])
+        columns.append(at)
+        values.append(what)
+    return np.concatenate(columns), np.concatenate(values)
+
+
+def _with_cuts(model: MatrixModel, incumbent: Incumbent) -> MatrixModel:
+    """The model with the cuts that its formulation has for the LP relaxation."""
+    done = add_cuts(model, time_limit=None if incumbent.left is None else CUT_SHARE * incumbent.left)
+    if done.status == "interrupted":
+        raise KeyboardInterrupt
+    return done.model
+
+
+def _trust(incumbent: Incumbent, result: SolveResult) -> None:
+    """Take the solver's dual bound, unless the network itself shows that it is wrong."""
+    wide = None if result.bound is None else widened(result.bound)
+    if result.status == "infeasible" and incumbent.v is None:
+        incumbent.stopped_by = "infeasible"
+    elif result.status == "infeasible" or (wide is not None and wide < incumbent.value):
+        claim = "no point" if wide is None else f"no value above {wide}"
+        incumbent.refute(claim)
+    elif wide is not None:
+        incumbent.prove(wide)
+
+
+def widened(bound: float) -> float:
+    """A dual bound of HiGHS, larger by its tolerance.
+
+    >>> widened(1000.0)
+    1000.001
+    """
+    return bound + TOLERANCE * max(1.0, abs(bound))
+
+
+def _points(problem: Problem, rng: np.random.Generator) -> Iterator[Floats]:
+    """Batches (m, n), each half uniform points and half corners; columns without an end stay at the one they have."""
+    networks = [placed.network for placed in problem.networks]
+    work = sum(layer.nnz for network in networks for layer in network.layers)
+    widest = max(problem.n, *(layer.n_out for network in networks for layer in network.layers))
+    lower = np.where(np.isfinite(problem.lower), problem.lower, np.minimum(problem.upper, 0.0))
+    upper = np.where(np.isfinite(problem.upper), problem.upper, np.maximum(lower, 0.0))
+    count = int(np.clip(SAMPLE_WORK // max(1, work), 16, SAMPLES))
+    for rows in row_blocks(count // 2, 2 * widest, SAMPLE_BYTES):
+        m = rows.stop - rows.start
+        corners = np.where(rng.random((m, problem.n)) < 0.5, lower, upper)
+        yield np.concatenate([lower + rng.random((m, problem.n)) * (upper - lower), corners])

@@ -1,0 +1,44 @@
+"""What a heuristic is: options, and one method that searches."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from ..errors import OptionError
+from ..plugins import HEURISTICS, load, names
+from .incumbent import Incumbent
+from .problem import Problem
+
+
+class Heuristic(Protocol):
+    """A frozen dataclass of options, found by its name through the entry points `omlt_ext.heuristics`.
+
+    `search` offers points to `incumbent` until `incumbent.goes_on()` is False or its own work is done: `rounds` of it,
+    where `rounds` is given; what a round is, the heuristic says. With the same `rng` and enough time it does the same.
+    It lets Ctrl-C pass through: what was offered is kept. Without a time limit and without `rounds` it ends by itself.
+    """
+
+    def search(
+        self, problem: Problem, incumbent: Incumbent, rng: np.random.Generator, rounds: int | None = None
+    ) -> None: ...
+
+
+def heuristic(choice: str | Heuristic) -> Heuristic:
+    """A heuristic by name ("auto", "relaxing_walk", ...) or the object itself.
+
+    >>> heuristic("hill")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    omlt_ext.errors.OptionError: unknown method 'hill'; choose one of ...
+    """
+    if not isinstance(choice, str):
+        if isinstance(choice, type) or not callable(getattr(choice, "search", None)):
+            raise OptionError(f"{choice!r} is no heuristic: it needs a method search(problem, incumbent, rng, rounds)")
+        return choice
+    if choice not in names(HEURISTICS):
+        known = ", ".join(map(repr, names(HEURISTICS))) or "none"
+        raise OptionError(f"unknown method {choice!r}; choose one of {known}")
+    made: Heuristic = load(HEURISTICS, choice)()
+    return made

@@ -1,0 +1,127 @@
+"""The largest value of a linear objective of one network's outputs over a box or polytope, by any heuristic.
+
+    max  objective . f(x)   where   x in the domain
+
+`value` is objective . f(x) at the best point found, always evaluated by the network itself. `bound` is at least the
+maximum, whatever has been proved so far.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from concurrent.futures import Executor
+from dataclasses import fields, is_dataclass, replace
+from numbers import Integral, Real
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from ..domain import Box, Polytope
+from ..encoding import Formulation
+from ..errors import BoundsError, OptionError
+from ..mixed import piecewise_linear
+from ..network import Network
+from ..plugins import formulation as find_formulation
+from ..tightening import Effort
+from .heuristic import Heuristic, heuristic
+from .incumbent import Incumbent, bar_of
+from .problem import Problem
+from .propagated import propagate
+from .result import SearchResult
+from .several import search_several
+
+LEAST_GAP = 1e-5  # a smaller gap cannot be told from the solver's tolerances
+
+
+def maximize(
+    network: Network,
+    domain: Box | Polytope | Iterable[ArrayLike],
+    objective: ArrayLike | None = None,
+    *,
+    method: str | Heuristic = "auto",
+    time_limit: float | None = None,
+    rounds: int | None = None,
+    seed: int = 0,
+    gap: float = 1e-4,
+    effort: str | Effort = "crown",
+    formulation: str | Formulation | None = None,
+    executor: Executor | None = None,
+    searches: int | None = None,
+    progress: bool = False,
+) -> SearchResult:
+    """The maximum of objective . f(x) over a box or polytope: the best point found, its value, and a bound.
+
+    `domain` is a `Box`, a `Polytope` or a pair (lower, upper), each a number or n_inputs numbers. `objective`
+    (n_outputs,) weighs the outputs; a network with one output does not need it. To minimise c . f(x), maximise
+    (-c) . f(x): value and bound are then those of (-c) . f(x).
+
+    `method`, a name or a heuristic with options of its own: "auto" (the default), "relaxing_walk", "gradient_ascent",
+    "sample_mip", "milp", or what another package has registered. Before it begins, propagation with `effort` (as in
+    `tighten_bounds`) bounds the objective. `formulation`, a name or an object, is that of the mixed-integer models that
+    a method makes.
+
+    The search ends when (bound - value) / max(1, |value|) <= gap, with `gap` at least 1e-5; status "optimal" says that
+    it did. `time_limit` in seconds covers everything; it is looked at between steps and inside solves, so that one
+    pass of `effort` can outlast it. `rounds` limits the work of the method instead: with the same seed, the same rounds
+    and no time limit the result is the same again. Ctrl-C ends the search as well, at HiGHS's next look at it: some
+    seconds later where one of its own heuristics has just begun. Each leaves the best point and bound so far.
+
+    `executor` runs `searches` of them (8 by default), each with its own seed, and takes the best; those that find no
+    time left return at once, so that with a time limit as many count as there are workers. `progress` draws a bar on
+    standard error: seconds, out of the time limit if there is one, with the value and the bound.
+
+    Raises `NetworkError` for anything but a `Network`, `BoundsError` for a domain that is missing or infinite or on
+    which the network overflows, `ShapeError` for a wrong number of coordinates or weights, `OptionError` for other
+    arguments, `FormulationError` for an unknown formulation, `SolverError` for one that HiGHS does not know (logic).
+
+    >>> from omlt_ext import Box, Layer, Network
+    >>> hidden = Layer([[1.0, 1.0], [1.0, -1.0]], [0.0, 0.0], relu=True)
+    >>> network = Network([hidden, Layer([[1.0, -3.0]], [0.0], relu=False)])
+    >>> best = maximize(network, Box([-1, -1], [1, 1]))  # max (x + y)+ - 3 (x - y)+
+    >>> best.status, round(best.value, 4), round(best.bound, 4), best.x
+    ('optimal', 2.0, 2.0, array([1., 1.]))
+    """
+    begin = time.time()
+    chosen = with_formulation(heuristic(method), formulation)
+    check_options(time_limit, rounds, seed, gap, effort, searches)
+    piecewise_linear(network)
+    problem = Problem.of_network(network, domain, objective)
+    with bar_of(time_limit, progress) as bar:
+        incumbent = Incumbent(problem, max(float(gap), LEAST_GAP), time_limit, begin, bar)
+        try:
+            propagate(problem, incumbent, "interval")
+            incumbent.offer(problem.box(0).center)
+            if incumbent.goes_on():
+                bounded = propagate(problem, incumbent, effort)
+                search_several(chosen, bounded, incumbent, seed, rounds, executor, searches)
+        except KeyboardInterrupt:
+            incumbent.stopped_by = "interrupted"
+    return incumbent.result()
+
+
+def with_formulation(chosen: Heuristic, formulation: str | Formulation | None) -> Heuristic:
+    """The heuristic with this formulation, where it has that option and one is given."""
+    if formulation is None:
+        return chosen
+    found: Any = find_formulation(formulation)
+    options = {option.name for option in fields(chosen)} if is_dataclass(chosen) else set()
+    return replace(chosen, formulation=found) if "formulation" in options else chosen  # type: ignore[type-var]
+
+
+def check_options(
+    time_limit: float | None, rounds: int | None, seed: int, gap: float, effort: str | Effort, searches: int | None
+) -> None:
+    """Raise `OptionError` for what cannot be."""
+    try:
+        Effort.of(effort)
+    except BoundsError as error:
+        raise OptionError(str(error)) from None
+    for name, number in (("time_limit", 0.0 if time_limit is None else time_limit), ("gap", gap)):
+        if not (isinstance(number, Real) and number >= 0.0):
+            raise OptionError(f"{name} is {number!r}; it must be a number of at least 0")
+    if not (isinstance(seed, Integral) and seed >= 0):
+        raise OptionError(f"seed is {seed!r}; it must be a whole number of at least 0")
+    for name, count in (("rounds", rounds), ("searches", searches)):
+        if count is not None and not (isinstance(count, Integral) and count >= 1):
+            raise OptionError(f"{name} is {count!r}; it must be a whole number of at least 1")
