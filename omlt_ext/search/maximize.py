@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import fields, is_dataclass, replace
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, cast
 
 from numpy.typing import ArrayLike
 
@@ -104,9 +104,9 @@ def with_formulation(chosen: Heuristic, formulation: str | Formulation | None) -
     """The heuristic with this formulation, where it has that option and one is given."""
     if formulation is None:
         return chosen
-    found: Any = find_formulation(formulation)
-    options = {option.name for option in fields(chosen)} if is_dataclass(chosen) else set()
-    return replace(chosen, formulation=found) if "formulation" in options else chosen  # type: ignore[type-var]
+    found, options = find_formulation(formulation), cast(Any, chosen)
+    knows = is_dataclass(options) and any(option.name == "formulation" for option in fields(options))
+    return cast(Heuristic, replace(options, formulation=found)) if knows else chosen
 
 
 def check_options(

@@ -9,7 +9,6 @@ import logging
 import time
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 

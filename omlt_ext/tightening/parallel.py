@@ -12,13 +12,22 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as NoAnswer  # in Python 3.10 not yet the built-in one
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
-from .task import Outcome, Task
-
 PATIENCE = 5.0  # seconds past the deadline in which workers hand in what they have
+
+
+class Timed(Protocol):
+    """A task that should be done by a time of `time.time()`, or whenever it is."""
+
+    @property
+    def deadline(self) -> float | None: ...
+
+
+Job = TypeVar("Job", bound=Timed)
+Result = TypeVar("Result")
 
 
 class ExecutorGone(Exception):
@@ -59,8 +68,8 @@ one_thread = OneThread()
 
 
 def outcomes(
-    function: Callable[[Task], Outcome], tasks: Sequence[Task], executor: Executor | None
-) -> Iterator[Outcome | str]:
+    function: Callable[[Job], Result], tasks: Sequence[Job], executor: Executor | None
+) -> Iterator[Result | str]:
     """The outcome of every task in order; a sentence in place of one that was lost. Errors of a task are raised.
 
     Raises `ExecutorGone`, before anything else, where the executor takes no tasks any more.
@@ -71,7 +80,7 @@ def outcomes(
                 outcome = function(task)
             yield outcome
         return
-    futures: list[Future[Outcome | Failure]] = []
+    futures: list[Future[Result | Failure]] = []
     try:
         try:
             futures += [executor.submit(guarded, function, task) for task in tasks]
@@ -84,7 +93,7 @@ def outcomes(
             future.cancel()
 
 
-def guarded(function: Callable[[Task], Outcome], task: Task) -> Outcome | Failure:
+def guarded(function: Callable[[Job], Result], task: Job) -> Result | Failure:
     """What a worker runs."""
     try:
         with one_thread:
@@ -93,7 +102,7 @@ def guarded(function: Callable[[Task], Outcome], task: Task) -> Outcome | Failur
         return Failure(error)
 
 
-def _result(task: Task, future: Future[Outcome | Failure]) -> Outcome | str:
+def _result(task: Timed, future: Future[Any]) -> Any:
     left = threading.TIMEOUT_MAX
     if task.deadline is not None:
         left = min(left, max(0.0, task.deadline + PATIENCE - time.time()))
