@@ -29,6 +29,23 @@ def default_init(widths: tuple[int, ...], seed: int = SEED) -> Network:
     return Network(layers)
 
 
+def torch_init(widths: tuple[int, ...], seed: int) -> Network:
+    """The same as PyTorch draws it after `manual_seed(seed)`, bit for bit: the random networks of arXiv 2401.03451.
+
+    The low 24 bits of a Mersenne twister, u in [0, 1), become 2 s u - s with s = 1/sqrt(n_in) rounded to single
+    precision and the result rounded once (a fused multiply-add); weights row by row, then biases.
+    """
+    rng = np.random.RandomState(seed)
+    layers = []
+    for k, (n_in, n_out) in enumerate(pairwise(widths)):
+        u = 2.0**-24 * (rng.randint(0, 2**32, size=n_out * (n_in + 1), dtype=np.uint32) & 0xFFFFFF)
+        scale = float(np.float32(1 / np.sqrt(n_in)))
+        drawn = (2 * scale * u - scale).astype(np.float32).astype(np.float64)
+        weight, bias = drawn[: n_out * n_in].reshape(n_out, n_in), drawn[n_out * n_in :]
+        layers.append(Layer(weight, bias, relu=k < len(widths) - 2))
+    return Network(layers)
+
+
 def normal_init(widths: tuple[int, ...], rng: np.random.Generator) -> Network:
     """He's: weights N(0, 2/n_in), biases N(0, 0.01); ReLUs in all layers but the last."""
     layers = []
@@ -77,6 +94,17 @@ def trained_digits(hidden: tuple[int, ...], *, side: int = 8, seed: int = SEED) 
     layers = list(zip(model.coefs_, model.intercepts_, strict=True))
     network = Network([Layer(W.T, b, relu=k < len(layers) - 1) for k, (W, b) in enumerate(layers)])
     return network, images[1500]
+
+
+def widths_of(name: str) -> tuple[int, ...]:
+    """The widths of a network of one output, from inputs, hidden layers and their width.
+
+    >>> widths_of("10-100"), widths_of("1000-2x500")
+    ((10, 100, 1), (1000, 500, 500, 1))
+    """
+    inputs, _, hidden = name.partition("-")
+    depth, _, width = hidden.rpartition("x")
+    return (int(inputs), *[int(width)] * int(depth or 1), 1)
 
 
 def outside_data(given: Path | None) -> Path | None:

@@ -63,6 +63,7 @@ def targets(tables: dict[str, pd.DataFrame]) -> Iterator[Row]:
             yield f"{row['bounds']} against interval bounds on 20 small MILPs", measured, row["number"] >= 20
     yield from ladder_targets(tables)
     yield from formulation_targets(tables)
+    yield from heuristic_targets(tables)
     if "imports.summary" in tables:
         row = tables["imports.summary"].set_index("loader").loc["omlt_ext"]
         named = row["match"] + row["refused"] == row["files"]
@@ -146,6 +147,37 @@ def ladder_targets(tables: dict[str, pd.DataFrame]) -> Iterator[Row]:
         measured = f"{networks} networks, {outside} neurons outside"
         done = networks >= 200 and outside == 0 and bool(table["nested"].all()) and table["points"].min() >= 10**6
         yield "no sample of 10^6 points leaves its bounds on 200 networks, and rungs nest", measured, done
+
+
+def heuristic_targets(tables: dict[str, pd.DataFrame]) -> Iterator[Row]:
+    """The same of the searches: recorded values, shares of a grid of networks, small optima, memory."""
+    if "heuristics_recorded.values" in tables:
+        table = tables["heuristics_recorded.values"]
+        measured = f"{table['reached'].sum()} of {len(table)}, {table['behind'].max():.2g} behind at most"
+        yield "auto at the recorded values of the published walk, up to 1e-6", measured, bool(table["reached"].all())
+    if "heuristics_recorded.walk" in tables:
+        for method, part in tables["heuristics_recorded.walk"].groupby("method", sort=False):
+            longest = part["seconds"].max()
+            asked = f"the first walk on 1000-2x500 ends within 10 s, {method.removesuffix('/1')}"
+            yield asked, f"{longest:.3g} s at most on {len(part)}", longest <= 10
+    if "heuristics_grid.shares" in tables:
+        table = tables["heuristics_grid.shares"]
+        for row in table[table["after s"] == table["after s"].max()].to_dict("records"):
+            plain, count = row["against"] == "plain ascent", row["instances"]
+            good, better = row["at least as good"], row["better"]
+            share = "95 % and better on a third of 36 networks or more" if plain else "every network"
+            done = count >= 36 and good >= (0.95 if plain else 1.0) * count and (not plain or better >= count / 3)
+            asked = f"auto at least as good as {row['against']} after {row['after s']:g} s on {share}"
+            yield asked, f"{good} of {count}, better on {better}, {row['most behind']:.2g} behind at most", done
+    if "heuristics_exact.summary" in tables:
+        row = tables["heuristics_exact.summary"].iloc[-1]
+        solved, found = row["solved exactly"], row["optimum found"]
+        done = solved >= 30 and found >= 0.9 * solved and row["slowest s"] <= 10
+        yield "auto finds the optimum within 10 s on 90 % of 30 networks or more", f"{found} of {solved}", bool(done)
+    if "heuristics_memory.auto" in tables:
+        row = tables["heuristics_memory.auto"].iloc[0]
+        measured = f"{row['peak MB']:.0f} MB in {row['seconds']:.3g} s"
+        yield f"auto on {row['network']} in less than 4 GiB", measured, bool(row["peak MB"] < 4295)
 
 
 def machines(content: dict[str, Any]) -> pd.DataFrame:

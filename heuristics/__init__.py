@@ -1,8 +1,21 @@
-"""Searches over a trained network, one file each: find good points fast."""
+"""Searches over networks and models around them, one idea a file: they find good points fast."""
 
 from omlt_ext.search import maximize
 
 from .auto import Auto
+from .gradient_ascent import GradientAscent, gradient_ascent
 from .milp import Milp
+from .relaxing_walk import RelaxingWalk, relaxing_walk
+from .sample_mip import SampleMip, sample_mip
 
-__all__ = ["Auto", "Milp", "maximize"]
+__all__ = [
+    "Auto",
+    "GradientAscent",
+    "Milp",
+    "RelaxingWalk",
+    "SampleMip",
+    "gradient_ascent",
+    "maximize",
+    "relaxing_walk",
+    "sample_mip",
+]

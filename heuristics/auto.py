@@ -1,4 +1,16 @@
-"""The combination that `maximize` uses when nothing else is asked for."""
+"""The combination behind `maximize`: climbs find where to look, LPs and small MIPs over linear regions finish there.
+
+1. Generations on islands (`islands.py`). After each, the best champion of an island that no LP has seen is polished by
+   the LP over its region. Where an island is given up, a walk over regions from its best point ends with a MIP over all
+   regions that meet there (`finish.py`). What these find takes its place on the islands.
+2. After the first generation, a problem with few unstable neurons goes to branch and bound for some nodes, which often
+   settles it; one with whole columns, or outputs in its rows, for half of the time, since there climbs alone do not
+   lead far.
+3. Where `STALL` islands in a row brought nothing better, branch and bound ends the search if no other limit does. Else
+   it gets some nodes, and half of the time left if these have closed half of the gap; once, then the islands go on.
+
+Everything is decided by what was found, never by the clock, so that the same seed takes the same way.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +19,79 @@ from dataclasses import dataclass
 import numpy as np
 
 from omlt_ext.encoding import Formulation
+from omlt_ext.plugins import formulation as find_formulation
 from omlt_ext.search.incumbent import Incumbent
 from omlt_ext.search.problem import Problem
 
-from .milp import Milp
+from .ascent import Ascent
+from .finish import Finish
+from .islands import Islands
+from .milp import solve
+
+FEW = 60  # unstable neurons with which branch and bound comes after the first generation
+MANY = 200  # with more, branch and bound is not worth any time where it is limited
+NODES = 500  # of it, at first
+STALL = 24  # islands given up in a row without a better point
+HALF = 0.5
 
 
 @dataclass(frozen=True)
 class Auto:
-    """Branch and bound, for now."""
+    """Climbs, walks and branch and bound by turns; one round is one generation of climbs and what follows from it.
+
+    `formulation` is that of the mixed-integer models, by name or as an object.
+
+    >>> from omlt_ext import Box, Layer, Network
+    >>> from omlt_ext.heuristics import maximize
+    >>> network = Network([Layer([[1.0], [-1.0]], [0.0, 0.0], relu=True), Layer([[1.0, 2.0]], [0.0], relu=False)])
+    >>> maximize(network, Box([-1], [1]), method=Auto()).value
+    2.0
+    """
 
     formulation: str | Formulation = "bigm"
 
     def search(
         self, problem: Problem, incumbent: Incumbent, rng: np.random.Generator, rounds: int | None = None
     ) -> None:
-        """See `Milp`."""
-        Milp(self.formulation).search(problem, incumbent, rng, rounds)
+        """Until the limit; without one, until branch and bound has ended."""
+        relus = find_formulation(self.formulation)
+        problem = problem.with_bounds()
+        islands = Islands(problem, Ascent(problem), rng)
+        finish = Finish(problem, incumbent, rng)
+        unstable = sum(bounds.n_unstable for bounds in problem.bounds or ())
+        hard = bool(problem.integer.any() or problem.on_outputs.any())  # a climb alone rarely keeps such rows
+        done = idle = 0
+        tried = False  # whether branch and bound has had its turn after a stall
+        while incumbent.goes_on() and (rounds is None or done < rounds):
+            value, given_up = incumbent.value, 0
+            for i in islands.generation(incumbent.goes_on):
+                given_up += 1
+                islands.settle(i, finish.walk(islands.best(i)))
+            for i in islands.champions:
+                incumbent.offer(islands.best(i))
+                local = finish.polish(islands.best(i))
+                if local is not None:
+                    islands.settle(i, local)
+                    break
+            done += 1
+            idle = 0 if incumbent.value > value else idle + given_up
+            if done == 1 and unstable <= FEW and incumbent.goes_on():
+                solve(problem, incumbent, relus, nodes=NODES)
+            if done == 1 and hard and incumbent.goes_on() and incumbent.time_limit is not None:
+                solve(problem, incumbent, relus, share=HALF)
+            if idle >= STALL and not tried and incumbent.goes_on():
+                tried = True
+                if incumbent.time_limit is None and rounds is None:
+                    solve(problem, incumbent, relus)
+                    return
+                if unstable <= MANY:
+                    _branch(problem, incumbent, relus)
+
+
+def _branch(problem: Problem, incumbent: Incumbent, relus: Formulation) -> None:
+    """Branch and bound for some nodes, and for half of the time left where these have closed half of the gap."""
+    gap = incumbent.bound - incumbent.value
+    solve(problem, incumbent, relus, nodes=NODES)
+    closed = incumbent.bound - incumbent.value <= HALF * gap
+    if closed and incumbent.goes_on() and incumbent.time_limit is not None:
+        solve(problem, incumbent, relus, share=HALF)

@@ -65,8 +65,13 @@ def sample(problem: Problem, incumbent: Incumbent, rng: np.random.Generator) -> 
             return
 
 
-def solve(problem: Problem, incumbent: Incumbent, formulation: Formulation) -> None:
-    """Branch and bound by HiGHS; once more with tighter tolerances where its point falls short of its bound."""
+def solve(
+    problem: Problem, incumbent: Incumbent, formulation: Formulation, *, nodes: int | None = None, share: float = 1.0
+) -> None:
+    """Branch and bound by HiGHS; once more with tighter tolerances where its point falls short of its bound.
+
+    It ends after `nodes`, and with a time limit after `share` of the time that is left.
+    """
     model = _with_cuts(problem.model(formulation), incumbent)
 
     def watch(point: Floats | None, bound: float) -> None:
@@ -78,18 +83,20 @@ def solve(problem: Problem, incumbent: Incumbent, formulation: Formulation) -> N
             incumbent.prove(wide)
         incumbent.show()
 
-    for options in ({}, TIGHT):
+    limit: dict[str, float] = {} if nodes is None else {"mip_max_nodes": nodes}
+    for options in (limit, limit | TIGHT):
         solver = HighsSolver(model, options)
         if incumbent.v is not None:
             solver.start_from(*start_of(model, problem, incumbent.v))
         # Half the gap, since the widened bound and the network's own value lie a tolerance further apart.
         try:
-            result = solver.solve(time_limit=incumbent.left, gap=0.5 * incumbent.gap, watch=watch)
+            left = None if incumbent.left is None else share * incumbent.left
+            result = solver.solve(time_limit=left, gap=0.5 * incumbent.gap, watch=watch)
         except SolverError as error:
             logger.warning(f"{error}; what is known so far stands")
             return
         incumbent.nodes += result.nodes
-        if result.status in ("time_limit", "interrupted"):
+        if result.status == "interrupted":
             incumbent.stopped_by = result.status
         if result.x is not None:
             incumbent.offer(result.x[: problem.n])

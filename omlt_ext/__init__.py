@@ -1,6 +1,6 @@
 """Trained ReLU networks inside optimisation models: solved on open solvers, checked against the network."""
 
-from . import pyomo_cuts, pyomo_solver, pyomo_tightening  # register the solver and the transformations
+from . import pyomo_cuts, pyomo_heuristics, pyomo_solver, pyomo_tightening  # register solvers and transformations
 from .block import ReLUBlock
 from .bounds import Bounds
 from .domain import Box, Polytope
@@ -22,6 +22,7 @@ __all__ = [
     "__version__",
     "load_network",
     "pyomo_cuts",
+    "pyomo_heuristics",
     "pyomo_solver",
     "pyomo_tightening",
     "tighten_bounds",

@@ -16,7 +16,7 @@ import numpy as np
 import pyomo.environ as pyo
 from pyomo.common.errors import InfeasibleConstraintException, PyomoException
 from pyomo.core.base.block import BlockData
-from pyomo.gdp import Disjunction
+from pyomo.gdp import Disjunct, Disjunction
 from pyomo.mpec import Complementarity
 from scipy import sparse
 
@@ -34,7 +34,8 @@ class CompiledModel:
     """`matrix` and, column by column, the Pyomo `variables` it was made from; `blocks` are its ReLUBlocks.
 
     `objective` is the Pyomo objective, None where the model has none. `contradiction` names a constraint without
-    variables that cannot hold, None where there is none.
+    variables that cannot hold, None where there is none. The first `rows_around` rows are those of the model around the
+    networks, or rewritten in it; the others stand as they were encoded.
     """
 
     matrix: MatrixModel
@@ -42,6 +43,18 @@ class CompiledModel:
     blocks: list[ReLUBlock]
     objective: Any
     contradiction: str | None
+    rows_around: int
+
+    @property
+    def loosened(self) -> bool:
+        """Whether a network's columns or rows are not all there as they were encoded, so that it binds nobody."""
+        matrix, rows = self.matrix, 0
+        for network in matrix.networks:
+            for encoding, groups in zip(network.encodings, network.groups, strict=True):
+                rows += sum(group.neuron.size for group in encoding.rows)
+                if any(group.integer and not matrix.integer[groups[group.name]].all() for group in encoding.columns):
+                    return True
+        return matrix.n_rows - self.rows_around < rows
 
     def load(self, x: Floats) -> None:
         """Write the point x (n_columns,) into the variables; whole ones are rounded, fixed ones left alone."""
@@ -58,8 +71,11 @@ class CompiledModel:
         return np.array(columns, dtype=np.int64), np.array(values, dtype=np.float64)
 
 
-def compile_model(model: Any) -> CompiledModel:
+def compile_model(model: Any, *, logic: bool = True) -> CompiledModel:
     """The model as arrays.
+
+    `logic=False` leaves out the logic of the blocks' own layers (SOS sets, disjunctions, complementarity conditions),
+    which a forward pass of the network satisfies by itself.
 
     Raises `ModelError` for nonlinear parts, for active components that are no linear constraints (SOS sets,
     disjunctions: transform them first), for more than one objective, and for ReLUBlocks whose inputs may now leave
@@ -78,7 +94,8 @@ def compile_model(model: Any) -> CompiledModel:
                 f"{block.name}: the bounds of input {stale[0]} are wider than when the block was built, or it is fixed "
                 f"outside them, so that the activation bounds no longer hold; call {block.name}.rebuild()"
             )
-        _check_logic(block)
+        if logic:
+            _check_logic(block)
     objectives = list(model.component_data_objects(pyo.Objective, active=True, descend_into=True))
     if len(objectives) > 1:
         names = ", ".join(objective.name for objective in objectives)
@@ -87,7 +104,7 @@ def compile_model(model: Any) -> CompiledModel:
 
     masks = [row_masks(block) for block in blocks]
     contradiction, standard = None, None
-    with _without_rows(blocks):
+    with _without_rows(blocks), _without_logic([] if logic else blocks):
         try:
             standard = LinearStandardFormCompiler().write(model, mixed_form=True, set_sense=None)
         except InfeasibleConstraintException as error:
@@ -121,7 +138,9 @@ def compile_model(model: Any) -> CompiledModel:
         c[: costs.size], offset = costs, _number(standard.c_offset[0], objectives[0].name)
         maximize = objectives[0].sense == pyo.maximize
     objective = objectives[0] if objectives else None
-    return CompiledModel(builder.model(c, offset, maximize=maximize), variables, blocks, objective, contradiction)
+    matrix = builder.model(c, offset, maximize=maximize)
+    rows_around = 0 if standard is None else len(standard.rows)
+    return CompiledModel(matrix, variables, blocks, objective, contradiction, rows_around)
 
 
 def _check_logic(block: ReLUBlock) -> None:
@@ -140,6 +159,25 @@ _REMEDIES = {
     Disjunction: "apply the transformation 'gdp.bigm' or 'gdp.hull' to the model first",
     Complementarity: "apply the transformations 'mpec.simple_disjunction' and 'gdp.bigm' to the model first",
 }
+
+
+@contextmanager
+def _without_logic(blocks: list[ReLUBlock]) -> Iterator[None]:
+    """Hide the logic of the blocks' layers from Pyomo's compiler for a while."""
+    kinds = (*_REMEDIES, Disjunct)
+    hidden = [
+        part
+        for block in blocks
+        for layer in block.layer.values()
+        for part in layer.component_data_objects(kinds, active=True, descend_into=True)
+    ]
+    try:
+        for part in hidden:
+            part._active = False  # deactivate() would fix the variable of a disjunct
+        yield
+    finally:
+        for part in hidden:
+            part._active = True
 
 
 def _number(value: Any, name: str) -> float:

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-import multiprocessing
 import os
-import signal
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .cli_common import (
@@ -23,6 +18,7 @@ from .cli_common import (
     on_terminal,
     print_json,
     save_figure,
+    workers,
 )
 from .errors import OptionError
 
@@ -71,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     network = load(options)
     box = box_of(options, network)
     logging.getLogger("omlt_ext").addHandler(logging.NullHandler())  # notes are printed below
-    with interrupts_announced(), _workers(options.jobs) as executor:
+    with interrupts_announced(), workers(options.jobs) as executor:
         found = tighten_bounds(
             *(network, box, effort),
             time_limit=options.time_limit,
@@ -109,32 +105,7 @@ def _effort(options: argparse.Namespace) -> Any:
             dials["layers"] = tuple(int(k) for k in dials["layers"].split(","))
         except ValueError:
             raise OptionError(f"--layers {dials['layers']}: give numbers with commas between them, as in 1,2") from None
-    if options.jobs < 1:
-        raise OptionError(f"--jobs {options.jobs}: give the number of worker processes, at least 1")
     return Effort(options.effort, **dials)
-
-
-@contextmanager
-def _workers(jobs: int) -> Iterator[ProcessPoolExecutor | None]:
-    """A pool of processes, None for one job. After Ctrl-C it does not wait for what they are at."""
-    if jobs == 1:
-        yield None
-        return
-    others = multiprocessing.active_children()
-    context = multiprocessing.get_context("spawn")  # a fork would inherit the locks of BLAS and HiGHS
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_die_quietly)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            if process not in others:
-                process.terminate()
-
-
-def _die_quietly() -> None:
-    """In a worker: Ctrl-C reaches every process of a terminal; this one has nothing to say about it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _report(effort: str, found: Bounds) -> dict[str, Any]:

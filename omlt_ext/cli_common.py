@@ -9,11 +9,13 @@ import argparse
 import importlib.util
 import json
 import math
+import multiprocessing
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -97,6 +99,31 @@ def save_figure(figure: Any, file: str) -> None:
 def on_terminal() -> bool:
     """Whether somebody watches standard error."""
     return sys.stderr is not None and sys.stderr.isatty()
+
+
+@contextmanager
+def workers(jobs: int, begin: Callable[[], None] | None = None) -> Iterator[ProcessPoolExecutor | None]:
+    """A pool of processes that run `begin` first, None for one job. After Ctrl-C it does not wait for them."""
+    if jobs < 1:
+        raise OptionError(f"--jobs {jobs}: give the number of worker processes, at least 1")
+    if jobs == 1:
+        yield None
+        return
+    others = multiprocessing.active_children()
+    context = multiprocessing.get_context("spawn")  # a fork would inherit the locks of BLAS and HiGHS
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=begin or _die_quietly)
+    try:
+        yield pool
+    finally:
+        for process in multiprocessing.active_children():
+            if process not in others:
+                process.terminate()
+        pool.shutdown(cancel_futures=True)  # its thread still has semaphores to give back
+
+
+def _die_quietly() -> None:
+    """In a worker: Ctrl-C reaches every process of a terminal; this one has nothing to say about it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def numbers_in(text: str) -> list[float] | None:

@@ -24,8 +24,8 @@ def run(name: str, out: Path, *more: str) -> str:
     command = [sys.executable, "-W", "error::RuntimeWarning", str(BENCHMARKS / "run.py"), name, "--small"]
     done = subprocess.run([*command, "--out", str(out), *more], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    content = json.loads((out / f"{name}.json").read_text())
-    about = content["machine"]
+    recorded = sorted(out.glob(f"{name}*.json"))  # a group writes one file for each of its benchmarks
+    about = json.loads(recorded[0].read_text())["machine"]
     assert set(about) == {"system", "cores", "memory_gb", "load_before", "python", "packages"}  # no names, no paths
     assert about["cores"] >= 1
     return done.stdout
@@ -120,6 +120,86 @@ def test_changes_are_measured(tmp_path: Path) -> None:
     assert len(table(tmp_path, "changes.changes")) == 3
 
 
+def test_searches_are_compared_and_resumed(tmp_path: Path) -> None:
+    run("heuristics", tmp_path)
+    lines = (tmp_path / "heuristics.jsonl").read_text().splitlines()
+    instances = table(tmp_path, "heuristics_grid.instances").set_index("network")
+    assert len(instances) == 2
+    for value in instances.drop(columns=["seed", "best", "auto's gap"]).to_numpy().T:  # all find these small optima
+        assert value == pytest.approx(instances["auto"].to_numpy(), rel=1e-5)
+    shares = table(tmp_path, "heuristics_grid.shares")
+    assert (shares["at least as good"] <= shares["instances"]).all()
+    exact = table(tmp_path, "heuristics_exact.summary").iloc[-1]
+    assert exact["solved exactly"] == exact["optimum found"] == 2
+    assert table(tmp_path, "heuristics_recorded.values")["reached"].all()
+    assert (table(tmp_path, "heuristics_memory.auto")["peak MB"] > 0).all()
+
+    journal = tmp_path / "heuristics.jsonl"
+    journal.write_text("\n".join([*lines, lines[0][:50]]))  # a last line that was cut off
+    run("heuristics_grid", tmp_path)
+    assert journal.read_text().splitlines() == lines  # nothing was left to do
+    run("heuristics_grid", tmp_path, "--again", "auto")
+    assert [json.loads(line)["method"] for line in journal.read_text().splitlines()[len(lines) :]] == ["auto", "auto"]
+
+
+def test_random_networks_are_those_that_pytorch_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `torch.manual_seed(50); torch.nn.Linear(3, 2).weight` gave."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import networks
+
+    assert doctest.testmod(networks).failed == 0
+    weight = networks.torch_init((3, 2, 1), 50).layers[0].dense_weight()
+    expected = [[0.13628003, -0.49803022, -0.12785393], [-0.5306868, -0.11394195, -0.41088516]]
+    assert np.allclose(weight, expected, rtol=1e-7, atol=0)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("widths", [(10, 100, 1), (100, 30, 20, 1)])
+def test_random_networks_are_pytorch_s_bit_for_bit(monkeypatch: pytest.MonkeyPatch, widths: tuple[int, ...]) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from networks import torch_init
+
+    torch.manual_seed(53)
+    for layer, (n_in, n_out) in zip(torch_init(widths, 53).layers, pairwise(widths), strict=True):
+        linear = torch.nn.Linear(n_in, n_out)
+        assert np.array_equal(layer.dense_weight(), linear.weight.detach().numpy())
+        assert np.array_equal(layer.bias, linear.bias.detach().numpy())
+
+
+def test_plain_ascent_climbs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its gradients are those of differences, and it finds the maximum of a concave network in any box."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from networks import torch_init
+    from plain_ascent import Slope, plain_ascent
+
+    network, box = torch_init((4, 9, 7, 1), 0), Box([-1.0, 0.0, 2.0, -3.0], [1.0, 0.5, 4.0, -1.0])
+    slope = Slope(network, box, np.ones(1))
+    u = np.random.default_rng(0).random((20, 4), dtype=np.float32)
+    values, gradients = slope(u)
+    f = lambda u: network(box.lower + u * box.width)[:, 0]  # noqa: E731
+    assert values == pytest.approx(f(u), abs=1e-5)
+    steps = 1e-6 * np.eye(4)
+    found = np.stack([(f(u + step) - f(u - step)) / 2e-6 for step in steps], axis=1)
+    assert np.isclose(gradients, found, atol=1e-4).mean() > 0.95  # but at kinks
+    hat = Network(
+        [Layer([[1.0, 0], [-1.0, 0], [0, 1.0]], [-0.3, 0.3, 0], relu=True), Layer([[-1.0, -1, 1]], [0], relu=False)]
+    )
+    x, history = plain_ascent(hat, Box.full(2, 0.0, 1.0), np.ones(1), time_limit=0.3, seed=0)
+    assert x == pytest.approx([0.3, 1.0], abs=1e-4)
+    assert history == sorted(history)
+    assert history[-1][1] == pytest.approx(1.0, abs=1e-4)
+
+
+def test_values_are_compared_relatively(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import heuristic_runs
+
+    assert doctest.testmod(heuristic_runs).failed == 0
+    assert heuristic_runs.ahead(-1.0, -1.0 - 1e-6) == pytest.approx(1e-6, rel=1e-5)
+    assert heuristic_runs.ahead(-float("inf"), 1.0) == -float("inf")
+
+
 @pytest.mark.onnxruntime
 def test_imports_tell_a_match_from_a_refusal(tmp_path: Path, onnx_folder: Path) -> None:
     pytest.importorskip("onnxruntime")
@@ -206,6 +286,25 @@ def test_targets_say_no_where_a_figure_is_not_reached(monkeypatch: pytest.Monkey
     )
     found = [reached for _, _, reached in targets({"build.build": build, "build.load": load})]
     assert found == [False, True, False, True]
+
+
+def test_targets_of_the_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reached exactly where the figures are: 95 % and a third against plain ascent, every network against HiGHS."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from page import heuristic_targets
+
+    shares = pd.DataFrame(
+        [("plain ascent", 10.0, 36, 0, 0), ("plain ascent", 60.0, 36, 35, 12), ("HiGHS", 60.0, 36, 35, 30)],
+        columns=["against", "after s", "instances", "at least as good", "better"],
+    ).assign(**{"most behind": 0.1})
+    assert [reached for *_, reached in heuristic_targets({"heuristics_grid.shares": shares})] == [True, False]
+    for change in ({"at least as good": 34}, {"better": 11}, {"instances": 35}):
+        worse = shares.assign(**change)
+        assert not next(reached for *_, reached in heuristic_targets({"heuristics_grid.shares": worse}))
+    walk = pd.DataFrame({"method": ["relaxing_walk/1"] * 2, "seconds": [9.0, 10.5]})
+    assert [reached for *_, reached in heuristic_targets({"heuristics_recorded.walk": walk})] == [False]
+    exact = pd.DataFrame({"solved exactly": [30], "optimum found": [27], "slowest s": [9.0]})
+    assert [reached for *_, reached in heuristic_targets({"heuristics_exact.summary": exact})] == [True]
 
 
 def test_the_page_has_a_place_for_every_table_it_names() -> None:

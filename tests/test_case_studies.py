@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import doctest
 import gzip
-import importlib.util
 import itertools
 import json
 import os
@@ -19,29 +18,13 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from studies import STUDIES, is_png, load
 
 from omlt_ext.bridge import compile_model
 from omlt_ext.errors import ReadError
 from omlt_ext.pyomo_solver import find_start
 
 pytest.importorskip("sklearn")
-
-STUDIES = Path(__file__).resolve().parents[1] / "case_studies"
-
-
-def load(study: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The study's run.py as a module; its neighbours are found beside it, as when the file is run."""
-    monkeypatch.syspath_prepend(STUDIES / study)
-    spec = importlib.util.spec_from_file_location(f"run_{study}", STUDIES / study / "run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def is_png(path: Path) -> bool:
-    return path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and 5_000 < path.stat().st_size < 300_000
 
 
 @pytest.fixture

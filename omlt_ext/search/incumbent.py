@@ -60,11 +60,12 @@ class Incumbent:
     @property
     def closed(self) -> bool:
         """Whether value and bound lie as near to each other as was asked for."""
-        return self.bound - self.value <= self.gap * max(1.0, abs(self.value))
+        return self.v is not None and self.bound - self.value <= self.gap * max(1.0, abs(self.value))
 
     def goes_on(self) -> bool:
         """Whether there is something left to find or prove, and time to do it."""
-        return not self.closed and (self.left is None or self.left > 0.0)
+        ended = self.stopped_by in ("interrupted", "infeasible")
+        return not (ended or self.closed) and (self.left is None or self.left > 0.0)
 
     def offer(self, V: Floats) -> bool:
         """Keep the best feasible one of some points (n,) or (m, n), each moved into the columns' bounds first.

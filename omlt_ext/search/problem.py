@@ -45,7 +45,8 @@ class Placed:
 class Problem:
     """The problem as arrays: `R` (m, n) and `S` (m, n_y) CSR, everything else as in the head of this file.
 
-    `bounds` are those of each network where they are known already. `confirm(v)` has the last word on a point: whether
+    `bounds` are those of each network where they are known already; `held` marks neurons whose range follows from the
+    problem only, not from the network's inputs (`LayerBounds.held`). `confirm(v)` has the last word on a point: whether
     it is one of whatever the problem stands for, which may have more rows than these.
 
     >>> from omlt_ext import Box, Layer, Network
@@ -68,6 +69,7 @@ class Problem:
     integer: Bools
     bounds: tuple[Bounds, ...] | None = None
     confirm: Confirm | None = None
+    held: tuple[tuple[Bools, ...], ...] | None = None
 
     @classmethod
     def of_network(
@@ -176,8 +178,9 @@ class Problem:
         builder = ModelBuilder()
         v = builder.add_columns(self.lower, self.upper, self.integer)
         outputs = []
-        for placed, bounds in zip(self.networks, self.bounds, strict=True):
-            encodings = encode_network(placed.network, bounds, formulation)
+        for b, (placed, bounds) in enumerate(zip(self.networks, self.bounds, strict=True)):
+            held = None if self.held is None else self.held[b]
+            encodings = encode_network(placed.network, bounds, formulation, held)
             outputs.append(builder.add_network(placed.network, encodings, v[placed.inputs]).outputs)
         columns = np.concatenate([v, *outputs])
         rows = sparse.csr_array(sparse.hstack([self.R, self.S], format="csr"))

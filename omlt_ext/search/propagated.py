@@ -8,7 +8,7 @@ import numpy as np
 
 from ..bounds import Bounds
 from ..domain import Floats
-from ..errors import BoundsError
+from ..errors import BoundsError, InfeasibleError
 from ..network import Layer, Network
 from ..tightening import Effort, tighten_bounds
 from .incumbent import Incumbent
@@ -28,14 +28,17 @@ def propagate(problem: Problem, incumbent: Incumbent, effort: str | Effort) -> P
         total += (problem.n + 2) * np.finfo(float).eps * (float(np.abs(parts).sum()) + abs(problem.offset))
     for b, placed in enumerate(problem.networks):
         weights = problem.d[placed.outputs]
-        if problem.bounds is not None:
-            known = problem.bounds[b]
-            total += float(np.maximum(weights * known.lower[-1], weights * known.upper[-1]).sum())
+        known = None if problem.bounds is None else problem.bounds[b]
+        if known is not None and not weights.any():
             found.append(known)
             continue
         domain = problem.domain(b)
+        folded = folded_network(placed, weights)
         try:
-            bounds = tighten_bounds(folded_network(placed, weights), domain, effort)
+            given = None if known is None else folded_bounds(folded, known, weights)
+            bounds = tighten_bounds(folded, domain, effort, bounds=given)
+        except InfeasibleError:
+            raise
         except BoundsError:
             tighten_bounds(placed.network, domain, effort)  # where a layer overflows, its own error is the right one
             raise BoundsError("objective . f(x) overflows double precision on this box; scale the objective") from None
@@ -50,3 +53,14 @@ def propagate(problem: Problem, incumbent: Incumbent, effort: str | Effort) -> P
 def folded_network(placed: Placed, weights: Floats) -> Network:
     """The network with weights . y as one more linear layer, its only output."""
     return Network([*placed.network.layers, Layer(weights[None, :], [0.0], relu=False)])
+
+
+def folded_bounds(folded: Network, known: Bounds, weights: Floats) -> Bounds:
+    """Known bounds of a network, and the range of weights . y that they give, for its `folded_network`."""
+    last = folded.layers[-2]
+    ends = weights * last.activation(known.lower[-1]), weights * last.activation(known.upper[-1])
+    low, high = np.minimum(*ends), np.maximum(*ends)
+    rounding = (weights.size + 2) * np.finfo(float).eps * np.maximum(np.abs(low), np.abs(high)).sum()
+    lower = [*known.lower, np.array([low.sum() - rounding])]
+    upper = [*known.upper, np.array([high.sum() + rounding])]
+    return Bounds.of(folded, known.box, lower, upper, polytope=known.polytope)

@@ -21,7 +21,7 @@ from .seam import BASIC, SolveResult, States, Watch
 
 SMALLEST = 1e-12  # HiGHS drops smaller coefficients; its own default of 1e-9 is too coarse for large inputs
 FEWEST, PER_LINE = 1_000, 20  # simplex iterations of an LP that is on its way, and more for each row and column
-_STATES = np.array([highspy.HighsBasisStatus(code) for code in range(3)], dtype=object)  # LOWER, BASIC, UPPER
+_STATES = np.array([highspy.HighsBasisStatus(code) for code in range(5)], dtype=object)  # 3, 4: free
 _Status = highspy.HighsModelStatus
 _STATUS = {
     _Status.kOptimal: "optimal",

@@ -68,9 +68,12 @@ one_thread = OneThread()
 
 
 def outcomes(
-    function: Callable[[Job], Result], tasks: Sequence[Job], executor: Executor | None
+    function: Callable[[Job], Result], tasks: Sequence[Job], executor: Executor | None, *, patient: bool = False
 ) -> Iterator[Result | str]:
     """The outcome of every task in order; a sentence in place of one that was lost. Errors of a task are raised.
+
+    Ctrl-C is raised at once or, with `patient`, after those that are under way have had `PATIENCE` seconds to hand in
+    what they have: a terminal sends it to its workers too.
 
     Raises `ExecutorGone`, before anything else, where the executor takes no tasks any more.
     """
@@ -86,8 +89,21 @@ def outcomes(
             futures += [executor.submit(guarded, function, task) for task in tasks]
         except Exception as error:  # broken or shut down: each kind of executor has its own error
             raise ExecutorGone(_sentence(error)) from error
+        until = None
         for task, future in zip(tasks, futures, strict=True):
-            yield _result(task, future)
+            try:
+                outcome = _result(task, future, until)
+            except KeyboardInterrupt:
+                if not patient or until is not None:
+                    raise
+                until = time.time() + PATIENCE
+                for other in futures:
+                    other.cancel()
+                outcome = _result(task, future, until)
+            if not future.cancelled():
+                yield outcome
+        if until is not None:
+            raise KeyboardInterrupt
     finally:
         for future in futures:
             future.cancel()
@@ -102,8 +118,8 @@ def guarded(function: Callable[[Job], Result], task: Job) -> Result | Failure:
         return Failure(error)
 
 
-def _result(task: Timed, future: Future[Any]) -> Any:
-    left = threading.TIMEOUT_MAX
+def _result(task: Timed, future: Future[Any], until: float | None) -> Any:
+    left = threading.TIMEOUT_MAX if until is None else max(0.0, until - time.time())
     if task.deadline is not None:
         left = min(left, max(0.0, task.deadline + PATIENCE - time.time()))
     try:

@@ -196,11 +196,20 @@ def take_multipliers(guess: Guess, row: int, places: Places, reduced: Floats) ->
     guess.mu[row] = np.maximum(reduced[places.slack], 0.0)
 
 
-def check(parts: list[Part], bounds: Bounds, costs: Floats, guess: Guess, x: Floats, h: list[Floats]) -> Bools:
+def check(
+    parts: list[Part],
+    bounds: Bounds,
+    costs: Floats,
+    guess: Guess,
+    x: Floats,
+    h: list[Floats],
+    priced: list[Floats] | None = None,
+) -> Bools:
     """Which rows (m,) are not optimal yet; what is wrong is opened or freed.
 
     `x` (m, n_in) and `h[i]` (m, unstable) are the LPs' points, `costs` (m, n) their target rows. Slopes that are
-    decided by a face are noted in `guess.alphas` on the way.
+    decided by a face are noted in `guess.alphas` on the way. `priced[i]` (m, unstable): the multipliers of the open
+    neurons' equations, for LPs with more columns fixed or priced than the triangles have.
     """
     A, wrong_signs = costs, []
     for i in range(len(parts) - 1, -1, -1):
@@ -209,6 +218,8 @@ def check(parts: list[Part], bounds: Bounds, costs: Floats, guess: Guess, x: Flo
         alpha[...] = np.where(guess.open[i] | (face == LINE), alpha, face == ON)
         D = A * part.passes
         D[:, part.at] = mine * np.where(mine > 0.0, alpha, part.s)
+        if priced is not None:
+            D[:, part.at] = np.where(guess.open[i], priced[i], D[:, part.at])
         wrong_signs.append(np.where(face == LINE, mine > OPTIMAL, mine < -OPTIMAL) & ~guess.open[i])
         A = np.asarray(D @ part.layer.weight)
     if bounds.polytope is not None:

@@ -1,0 +1,56 @@
+"""From a climbed point to the best points around it: the LP over its region, then a walk, then a MIP at the border."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from omlt_ext.domain import Floats
+from omlt_ext.search.incumbent import Incumbent
+from omlt_ext.search.problem import Problem
+
+from .region import Local
+from .relaxing_walk import Repairs
+from .walk import Patterns, Rules, Walks
+
+RULES = Rules(("all_tight", "step"), epsilon=0.01, stop_gain=0.0, steps=None, memory=True, nodes=200)
+
+
+class Finish:
+    """Finishes points of one search; each region's LP is solved once."""
+
+    def __init__(self, problem: Problem, incumbent: Incumbent, rng: np.random.Generator) -> None:
+        self.problem, self.incumbent = problem, incumbent
+        self.walks = Walks(problem, incumbent, RULES, rng)
+        self.repairs = Repairs(problem, RULES, rng)
+        self.known: dict[bytes, tuple[Patterns, Local] | None] = {}
+        self.walked: set[bytes] = set()
+
+    def polish(self, v: Floats) -> Local | None:
+        """Solve the LP over the region of v; None where that was done before, or leads to nothing."""
+        x = self.problem.inside(v)
+        key = self._key(x)
+        if key in self.known or not self.incumbent.goes_on():
+            return None
+        entered = self._enter(x, key)
+        return None if entered is None else entered[1]
+
+    def walk(self, v: Floats) -> Local | None:
+        """Walk from v as far as the value grows; None where that was done before, or leads to nothing."""
+        x = self.problem.inside(v)
+        key = self._key(x)
+        if key in self.walked or not self.incumbent.goes_on():
+            return None
+        entered = self.known[key] if key in self.known else self._enter(x, key)
+        self.walked.add(key)
+        return None if entered is None else self.walks.walk(x, *entered)
+
+    def _key(self, x: Floats) -> bytes:
+        bits = self.walks.regions.key(self.walks.regions.pattern(x))
+        return bits + x[self.problem.integer].tobytes()  # the LP has the whole columns fixed
+
+    def _enter(self, x: Floats, key: bytes) -> tuple[Patterns, Local] | None:
+        entered = self.walks.enter(x)
+        if entered is None and self.problem.n_rows and self.incumbent.v is None and self.incumbent.goes_on():
+            entered = self.repairs.enter(x, self.walks, self.incumbent)
+        self.known[key] = entered
+        return entered
