@@ -29,7 +29,7 @@ FEWEST = 8  # starts among which none is left
 BYTES = 8e6  # of a block of starts: what a processor keeps near itself
 BLOCK = 512  # starts at most
 LOOK = 10  # steps between two looks at the clock
-RATE = 0.1, 100.0  # from and to: of the charge for rows with outputs
+RATE = 1.0, 1000.0  # from and to: of the charge for rows with outputs
 STEEP = np.float32(1e30)  # makes every slope but 0 longer than a step
 NEARER = 10  # steps of a projection on the way
 

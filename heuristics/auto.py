@@ -76,9 +76,11 @@ class Auto:
             done += 1
             idle = 0 if incumbent.value > value else idle + given_up
             if done == 1 and unstable <= FEW and incumbent.goes_on():
-                solve(problem, incumbent, relus, nodes=NODES)
+                solve(problem, incumbent, relus, nodes=NODES, share=HALF)
             if done == 1 and hard and incumbent.goes_on() and incumbent.time_limit is not None:
                 solve(problem, incumbent, relus, share=HALF)
+                if incumbent.v is not None:
+                    finish.walk(incumbent.v)
             if idle >= STALL and not tried and incumbent.goes_on():
                 tried = True
                 if incumbent.time_limit is None and rounds is None:
@@ -91,7 +93,7 @@ class Auto:
 def _branch(problem: Problem, incumbent: Incumbent, relus: Formulation) -> None:
     """Branch and bound for some nodes, and for half of the time left where these have closed half of the gap."""
     gap = incumbent.bound - incumbent.value
-    solve(problem, incumbent, relus, nodes=NODES)
+    solve(problem, incumbent, relus, nodes=NODES, share=HALF)
     closed = incumbent.bound - incumbent.value <= HALF * gap
     if closed and incumbent.goes_on() and incumbent.time_limit is not None:
         solve(problem, incumbent, relus, share=HALF)

@@ -1,4 +1,4 @@
-"""From a climbed point to the best points around it: the LP over its region, then a walk, then a MIP at the border."""
+"""From a climbed point to the best points around it: the LP over its region, a walk, MIPs over the regions around."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from omlt_ext.domain import Floats
 from omlt_ext.search.incumbent import Incumbent
 from omlt_ext.search.problem import Problem
 
+from .border import border_mip
 from .region import Local
 from .relaxing_walk import Repairs
 from .walk import Patterns, Rules, Walks
 
 RULES = Rules(("all_tight", "step"), epsilon=0.01, stop_gain=0.0, steps=None, memory=True, nodes=200)
+NEAREST = 10  # neurons beside those at the border that a MIP frees
+SMALL = 20_000  # columns times ReLUs up to which such MIPs are worth their time
 
 
 class Finish:
@@ -24,6 +27,7 @@ class Finish:
         self.repairs = Repairs(problem, RULES, rng)
         self.known: dict[bytes, tuple[Patterns, Local] | None] = {}
         self.walked: set[bytes] = set()
+        self.widens = problem.n * sum(placed.network.n_relus for placed in problem.networks) <= SMALL
 
     def polish(self, v: Floats) -> Local | None:
         """Solve the LP over the region of v; None where that was done before, or leads to nothing."""
@@ -42,7 +46,21 @@ class Finish:
             return None
         entered = self.known[key] if key in self.known else self._enter(x, key)
         self.walked.add(key)
-        return None if entered is None else self.walks.walk(x, *entered)
+        return None if entered is None else self._widen(self.walks.walk(x, *entered))
+
+    def _widen(self, local: Local) -> Local:
+        """Free the nearest neurons as well as those at the border, and walk on, as long as that leads further up."""
+        while self.widens and self.incumbent.goes_on():
+            regions, left = self.walks.regions, self.incumbent.left
+            pattern = regions.pattern(local.v)
+            found = border_mip(
+                self.problem, regions, local, pattern, nodes=RULES.nodes, nearest=NEAREST, time_limit=left
+            )
+            if found is None:
+                break
+            self.incumbent.offer(found.v)
+            local = self.walks.walk(found.v, regions.pattern(found.v), found)
+        return local
 
     def _key(self, x: Floats) -> bytes:
         bits = self.walks.regions.key(self.walks.regions.pattern(x))

@@ -223,7 +223,7 @@ def test_polytopes_are_kept_to_and_reached(rows: int, make_network: MakeNetwork)
     assert polytope.contains(climbed, 1e-9)  # before any LP
 
 
-@pytest.mark.parametrize("seed", [1, 10])
+@pytest.mark.parametrize("seed", [3, 7])
 def test_a_whole_model_with_rows_on_outputs_and_whole_columns(seed: int, make_network: MakeNetwork) -> None:
     """max y_0 - y_1 / 2 + k - |x_0| with y_0 + y_1 <= 2, y_1 >= k, k whole, and a column for |x_0|."""
     network = make_network((3, 8, 6, 2), seed)
