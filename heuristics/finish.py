@@ -9,9 +9,10 @@ from omlt_ext.search.incumbent import Incumbent
 from omlt_ext.search.problem import Problem
 
 from .border import border_mip
+from .elastic import Repairs
 from .region import Local
-from .relaxing_walk import Repairs
-from .walk import Patterns, Rules, Walks
+from .sign_rows import Patterns
+from .walk import Rules, Walks
 
 RULES = Rules(("all_tight", "step"), epsilon=0.01, stop_gain=0.0, steps=None, memory=True, nodes=200)
 NEAREST = 10  # neurons beside those at the border that a MIP frees
@@ -63,8 +64,7 @@ class Finish:
         return local
 
     def _key(self, x: Floats) -> bytes:
-        bits = self.walks.regions.key(self.walks.regions.pattern(x))
-        return bits + x[self.problem.integer].tobytes()  # the LP has the whole columns fixed
+        return self.walks.regions.key(self.walks.regions.pattern(x), x)
 
     def _enter(self, x: Floats, key: bytes) -> tuple[Patterns, Local] | None:
         entered = self.walks.enter(x)

@@ -10,17 +10,18 @@ which nothing better is found any more are forgotten, and the search begins anew
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from omlt_ext.domain import Box, Floats, Polytope
-from omlt_ext.errors import OptionError
 from omlt_ext.network import Network
-from omlt_ext.search import SearchResult, maximize
+from omlt_ext.options import check_count, check_number
+from omlt_ext.search import SearchResult
 from omlt_ext.search.incumbent import Incumbent
+from omlt_ext.search.maximize import maximize_by
 from omlt_ext.search.problem import Problem
 
 from .ascent import FIRST, Ascent
@@ -52,11 +53,8 @@ class GradientAscent:
 
     def __post_init__(self) -> None:
         for name, least in (("starts", 1), ("steps", 1), ("polish", 0), ("elites", 1), ("patience", 1)):
-            value = getattr(self, name)
-            if not (isinstance(value, int | np.integer) and value >= least):
-                raise OptionError(f"{name} is {value!r}; it must be a whole number of at least {least}")
-        if not (isinstance(self.fresh, int | float) and 0.0 <= self.fresh <= 1.0):
-            raise OptionError(f"fresh is {self.fresh!r}; it must be a number from 0 to 1")
+            check_count(name, getattr(self, name), least)
+        check_number("fresh", self.fresh, most=1.0)
 
     def search(
         self, problem: Problem, incumbent: Incumbent, rng: np.random.Generator, rounds: int | None = None
@@ -105,7 +103,7 @@ class _Run:
             if tried == self.options.polish or not self.incumbent.goes_on():
                 break
             pattern = self.regions.pattern(v)
-            key = self.regions.key(pattern)
+            key = self.regions.key(pattern, v)
             if key in self.solved:
                 continue
             self.solved.add(key)
@@ -138,13 +136,12 @@ def gradient_ascent(
     network: Network,
     domain: Box | Polytope | Iterable[ArrayLike],
     objective: ArrayLike | None = None,
-    *,
-    time_limit: float | None = None,
-    rounds: int | None = None,
-    seed: int = 0,
     **options: Any,
 ) -> SearchResult:
-    """`maximize` by `GradientAscent(**options)`.
+    """The maximum of objective . f(x) over a box or polytope, by `GradientAscent`.
+
+    `options` are those of `GradientAscent` and, as in `maximize`, `time_limit`, `rounds`, `seed`, `gap`, `effort`,
+    `executor`, `searches` and `progress`. Arguments, result and errors are those of `maximize`.
 
     >>> from omlt_ext import Box, Layer, Network
     >>> hidden = Layer([[1.0, 1.0], [1.0, -1.0]], [0.0, 0.0], relu=True)
@@ -153,9 +150,4 @@ def gradient_ascent(
     >>> round(best.value, 6), best.x
     (2.0, array([1., 1.]))
     """
-    known = [option.name for option in fields(GradientAscent)]
-    for name in options:
-        if name not in known:
-            raise OptionError(f"gradient_ascent has no option {name!r}; it has {', '.join(known)}")
-    method = GradientAscent(**options)
-    return maximize(network, domain, objective, method=method, time_limit=time_limit, rounds=rounds, seed=seed)
+    return maximize_by(GradientAscent, network, domain, objective, options)

@@ -145,12 +145,11 @@ def widened(bound: float) -> float:
 
 
 def _points(problem: Problem, rng: np.random.Generator) -> Iterator[Floats]:
-    """Batches (m, n), each half uniform points and half corners; columns without an end stay at the one they have."""
+    """Batches (m, n), each half uniform points and half corners."""
     networks = [placed.network for placed in problem.networks]
     work = sum(layer.nnz for network in networks for layer in network.layers)
     widest = max(problem.n, *(layer.n_out for network in networks for layer in network.layers))
-    lower = np.where(np.isfinite(problem.lower), problem.lower, np.minimum(problem.upper, 0.0))
-    upper = np.where(np.isfinite(problem.upper), problem.upper, np.maximum(lower, 0.0))
+    lower, upper = problem.finite_ends()
     count = int(np.clip(SAMPLE_WORK // max(1, work), 16, SAMPLES))
     for rows in row_blocks(count // 2, 2 * widest, SAMPLE_BYTES):
         m = rows.stop - rows.start

@@ -23,6 +23,7 @@ from omlt_ext.solvers import HighsSolver
 from .slopes import Reals, Units
 
 STEPS = 60  # of Newton and of dual ascent, for one projection
+NO_ROOM = 1e-7  # of a row: as much is granted where the interior point has less, as on equations
 
 
 class Projection:
@@ -46,6 +47,7 @@ class Projection:
         at_origin = problem.R[rows] @ units.origin
         self.low = ((problem.row_lower[rows] - at_origin) / length)[:, None]
         self.high = ((problem.row_upper[rows] - at_origin) / length)[:, None]
+        self.granted = (NO_ROOM / np.maximum(length, 1.0))[:, None]
         self.exact = self.low.size <= 1
         self.anchor = None if self.low.size == 0 else self._interior()
         self._largest = 1.0 if self.exact else _largest_eigenvalue(self.A)
@@ -76,14 +78,17 @@ class Projection:
         return inside
 
     def draw(self, U: Floats) -> Floats:
-        """Points of the box moved towards the interior point until no row is violated, where that can be."""
+        """Points of the box moved towards the interior point until no row is violated, where that can be.
+
+        Rows that leave no room there may be off by `granted`: else rounding would draw every point all the way.
+        """
         if self.anchor is None:
             return U
         inner = self.A @ self.anchor
         change = self.A @ U - inner
         with np.errstate(divide="ignore", invalid="ignore"):
-            up = np.where(change > 0.0, (self.high - inner) / change, np.inf)
-            down = np.where(change < 0.0, (self.low - inner) / change, np.inf)
+            up = np.where(change > 0.0, np.maximum(self.high - inner, self.granted) / change, np.inf)
+            down = np.where(change < 0.0, np.minimum(self.low - inner, -self.granted) / change, np.inf)
         share = np.clip(np.minimum(up, down).min(axis=0), 0.0, 1.0)
         return np.asarray(self.anchor + share * (U - self.anchor))
 

@@ -78,9 +78,10 @@ class Regions:
         """The pattern at v (n,)."""
         return tuple(placed.network.pattern(v[placed.inputs]) for placed in self.problem.networks)
 
-    def key(self, pattern: Patterns) -> bytes:
-        """The pattern as bits, to remember it by."""
-        return np.packbits(np.concatenate([active for part in pattern for active in part])).tobytes()
+    def key(self, pattern: Patterns, whole: Floats | None = None) -> bytes:
+        """The pattern as bits, to remember it by, and the integer columns of `whole`, where they are fixed at those."""
+        bits = np.packbits(np.concatenate([active for part in pattern for active in part])).tobytes()
+        return bits if whole is None else bits + (np.round(whole[self.problem.integer]) + 0.0).tobytes()  # no -0.0
 
     def solve(self, pattern: Patterns, *, whole: Floats | None = None, time_limit: float | None = None) -> Local | None:
         """The best point of the closed region of `pattern` within bounds and rows.

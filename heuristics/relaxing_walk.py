@@ -15,36 +15,34 @@ Source: arXiv 2401.03451, and for `xi="current"`, `cap`, `misses` and `stop_gain
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from omlt_ext.domain import Box, Floats, Polytope
-from omlt_ext.errors import OptionError
 from omlt_ext.network import Network
-from omlt_ext.search import SearchResult, maximize
+from omlt_ext.options import check_choice, check_count, check_flag, check_number
+from omlt_ext.search import SearchResult
 from omlt_ext.search.incumbent import Incumbent
+from omlt_ext.search.maximize import maximize_by
 from omlt_ext.search.problem import Problem
 
-from .elastic import elastic, lifted
-from .region import Local
+from .elastic import Repairs
 from .relaxation import Relaxation
 from .starts import Picking, relaxation_starts, uniform_starts
-from .walk import CROSSINGS, Patterns, Rules, Walks
+from .walk import CROSSINGS, Rules, Walks
 
 STARTS = ("relaxation", "uniform")
 XI = ("first", "current")
 WALKS = 20  # where neither time nor rounds are limited
 KNOWN = 50  # starts in a row in regions seen before, after which there are no others to be expected
-REPAIR_STEPS = 50  # regions of a walk towards feasibility
-FEASIBLE = 1e-9
 
 
 @dataclass(frozen=True)
 class RelaxingWalk:
-    """Relax and walk; one round is one walk.
+    """Relax and walk; one round is one walk. Without a limit it ends after 20 walks.
 
     `starts`: "relaxation" or "uniform" points. With `warm`, a problem with rows or whole columns is first walked from
     the best point known, if there is one.
@@ -82,33 +80,36 @@ class RelaxingWalk:
 
     def __post_init__(self) -> None:
         retries = self.retries if isinstance(self.retries, tuple | list) else (self.retries,)
-        choices = [("starts", self.starts, STARTS), ("xi", self.xi, XI), ("crossing", self.crossing, CROSSINGS)]
-        for name, value, known in [*choices, *(("retries", way, CROSSINGS) for way in retries)]:
-            if not isinstance(value, str) or value not in known:
-                raise OptionError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, known))}")
         object.__setattr__(self, "retries", tuple(retries))
+        check_choice("starts", self.starts, STARTS)
+        check_choice("xi", self.xi, XI)
+        for name, crossing in (("crossing", self.crossing), *(("retries", way) for way in self.retries)):
+            check_choice(name, crossing, CROSSINGS)
         for name in ("warm", "memory"):
-            if not isinstance(getattr(self, name), bool):
-                raise OptionError(f"{name} is {getattr(self, name)!r}; it must be True or False")
-        for name, least in (("epsilon", 0.0), ("delta", 0.0), ("stop_gain", None)):
-            _number(name, getattr(self, name), above=least)
-        for name, least in (("nodes", 0), ("steps", 1), ("cap", 1), ("misses", 1)):
-            _count(name, getattr(self, name), least, optional=name != "nodes")
+            check_flag(name, getattr(self, name))
+        check_number("epsilon", self.epsilon, positive=True)
+        check_number("delta", self.delta, positive=True)
+        check_number("stop_gain", self.stop_gain)
+        check_count("nodes", self.nodes, 0)
+        for name in ("steps", "cap", "misses"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name), 1)
 
     @classmethod
     def published(cls, **options: Any) -> RelaxingWalk:
         """The algorithm as published: steps only, no region remembered, no cap on restrictions."""
-        return replace(cls(warm=False, crossing="step", retries=(), memory=False, cap=None), **_known(options))
+        rules = {"warm": False, "crossing": "step", "retries": (), "memory": False, "cap": None}
+        return cls(**{**rules, **options})
 
     @classmethod
     def random_flips(cls, **options: Any) -> RelaxingWalk:
         """The published variant that crosses borders by random signs instead of a step ("RRW")."""
-        return replace(cls.published(crossing="random"), **_known(options))
+        return cls.published(**{"crossing": "random", **options})
 
     @classmethod
     def uniform_starts(cls, **options: Any) -> RelaxingWalk:
         """The published ablation that walks from uniform points ("SW")."""
-        return replace(cls.published(starts="uniform"), **_known(options))
+        return cls.published(**{"starts": "uniform", **options})
 
     def search(
         self, problem: Problem, incumbent: Incumbent, rng: np.random.Generator, rounds: int | None = None
@@ -152,70 +153,28 @@ class RelaxingWalk:
                 if relaxation.bound < incumbent.bound:
                     incumbent.prove(relaxation.bound, rigorous=True)
                 yield start
-            if relaxation.infeasible:
+            if relaxation.infeasible and incumbent.v is None:  # else there are points within the tolerance of rows
                 incumbent.stopped_by = "infeasible"
                 return
         yield from uniform_starts(problem, rng)
-
-
-class Repairs:
-    """Walks towards feasibility, on the problem whose objective is the violation of the rows."""
-
-    def __init__(self, problem: Problem, rules: Rules, rng: np.random.Generator) -> None:
-        self.problem = problem
-        self.rules = replace(rules, crossings=("all_tight", "step", "random"), steps=REPAIR_STEPS, memory=False)
-        self.rng = rng
-        self.loose: Problem | None = None
-
-    def enter(self, x: Floats, walks: Walks, incumbent: Incumbent) -> tuple[Patterns, Local] | None:
-        """A region with a feasible point and the best one there; None where the walk from x does not lead to any."""
-        if self.loose is None:
-            self.loose = elastic(self.problem)
-        own = Incumbent(self.loose, FEASIBLE, incumbent.left)
-        own.prove(0.0, rigorous=True)
-        on = Walks(self.loose, own, self.rules, self.rng)
-        start = lifted(self.problem, x)
-        entered = on.enter(start)
-        if entered is None:
-            return None
-        at = on.walk(start, *entered)
-        v = at.v[: self.problem.n]
-        incumbent.offer(v)
-        return walks.enter(v)
 
 
 def relaxing_walk(
     network: Network,
     domain: Box | Polytope | Iterable[ArrayLike],
     objective: ArrayLike | None = None,
-    *,
-    time_limit: float | None = None,
-    rounds: int | None = None,
-    seed: int = 0,
     **options: Any,
 ) -> SearchResult:
-    """`maximize` by `RelaxingWalk(**options)`; `rounds` walks, or 20 where nothing limits the work."""
-    method = RelaxingWalk(**_known(options))
-    return maximize(network, domain, objective, method=method, time_limit=time_limit, rounds=rounds, seed=seed)
+    """The maximum of objective . f(x) over a box or polytope, by `RelaxingWalk`.
 
+    `options` are those of `RelaxingWalk` and, as in `maximize`, `time_limit`, `rounds`, `seed`, `gap`, `effort`,
+    `executor`, `searches` and `progress`. Arguments, result and errors are those of `maximize`.
 
-def _known(options: dict[str, Any]) -> dict[str, Any]:
-    names = [option.name for option in fields(RelaxingWalk)]
-    for name in options:
-        if name not in names:
-            raise OptionError(f"relaxing_walk has no option {name!r}; it has {', '.join(names)}")
-    return options
-
-
-def _number(name: str, value: object, *, above: float | None) -> None:
-    right = isinstance(value, int | float | np.number) and not isinstance(value, bool) and np.isfinite(float(value))
-    if not right or float(value) < 0.0 or (above is not None and float(value) <= above):  # type: ignore[arg-type]
-        says = "of at least 0" if above is None else f"above {above:g}"
-        raise OptionError(f"{name} is {value!r}; it must be a number {says}")
-
-
-def _count(name: str, value: object, least: int, *, optional: bool) -> None:
-    if optional and value is None:
-        return
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise OptionError(f"{name} is {value!r}; it must be a whole number of at least {least}")
+    >>> from omlt_ext import Box, Layer, Network
+    >>> hidden = Layer([[1.0, 1.0], [1.0, -1.0]], [0.0, 0.0], relu=True)
+    >>> network = Network([hidden, Layer([[1.0, -3.0]], [0.0], relu=False)])
+    >>> best = relaxing_walk(network, Box([-1, -1], [1, 1]), rounds=3, crossing="step")  # max (x + y)+ - 3 (x - y)+
+    >>> round(best.value, 6), best.x
+    (2.0, array([1., 1.]))
+    """
+    return maximize_by(RelaxingWalk, network, domain, objective, options)

@@ -11,25 +11,26 @@ are not solved twice.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from itertools import count
-from numbers import Integral, Real
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from omlt_ext.domain import Box, Floats, Polytope
-from omlt_ext.errors import OptionError
+from omlt_ext.domain import Box, Polytope
 from omlt_ext.network import Network
-from omlt_ext.search import SearchResult, maximize
+from omlt_ext.options import check_count, check_flag, check_number
+from omlt_ext.search import SearchResult
 from omlt_ext.search.incumbent import Incumbent
+from omlt_ext.search.maximize import maximize_by
 from omlt_ext.search.problem import Problem
 
 from .border import border_mip
 from .nearest import Nearest
 from .region import Local, Regions
 from .sign_rows import TIGHT, Patterns
+from .starts import uniform_starts
 
 ROUNDS = 100  # where neither rounds nor a time limit end the search
 
@@ -50,14 +51,11 @@ class SampleMip:
     nodes: int = 1000
 
     def __post_init__(self) -> None:
-        if not isinstance(self.mip, bool):
-            raise OptionError(f"mip is {self.mip!r}; it must be True or False")
-        for name, number in (("ratio", self.ratio), ("border", self.border)):
-            if not (isinstance(number, Real) and 0.0 <= number < np.inf):
-                raise OptionError(f"{name} is {number!r}; it must be a number of at least 0")
-        for name, whole, least in (("nearest", self.nearest, 0), ("nodes", self.nodes, 1)):
-            if not (isinstance(whole, Integral) and whole >= least):
-                raise OptionError(f"{name} is {whole!r}; it must be a whole number of at least {least}")
+        check_flag("mip", self.mip)
+        check_number("ratio", self.ratio)
+        check_number("border", self.border)
+        check_count("nearest", self.nearest, 0)
+        check_count("nodes", self.nodes, 1)
 
     def search(
         self, problem: Problem, incumbent: Incumbent, rng: np.random.Generator, rounds: int | None = None
@@ -68,10 +66,10 @@ class SampleMip:
         if rounds is None and incumbent.time_limit is None:
             rounds = ROUNDS
         regions, nearest, seen = Regions(problem), Nearest(problem), set[bytes]()
-        for done in count():
-            if done == rounds or not incumbent.goes_on():
+        for drawn in islice(uniform_starts(problem, rng), rounds):
+            if not incumbent.goes_on():
                 return
-            v = nearest(draw(problem, rng), incumbent.left)
+            v = nearest(drawn, incumbent.left)
             if v is None:
                 continue
             pattern = regions.pattern(v)
@@ -104,25 +102,16 @@ class SampleMip:
             local, pattern = better, regions.pattern(better.v)
 
 
-def draw(problem: Problem, rng: np.random.Generator) -> Floats:
-    """A uniform point (n,) of the columns' bounds; a column without an end stays at the one it has, or at 0."""
-    low = np.where(np.isfinite(problem.lower), problem.lower, np.minimum(problem.upper, 0.0))
-    high = np.where(np.isfinite(problem.upper), problem.upper, low)
-    low = np.where(np.isfinite(problem.lower), low, high)
-    return np.asarray(problem.inside(low + rng.random(problem.n) * (high - low)))
-
-
 def sample_mip(
     network: Network,
     domain: Box | Polytope | Iterable[ArrayLike],
     objective: ArrayLike | None = None,
-    *,
-    time_limit: float | None = None,
-    rounds: int | None = None,
-    seed: int = 0,
     **options: Any,
 ) -> SearchResult:
-    """`maximize` by `SampleMip(**options)`.
+    """The maximum of objective . f(x) over a box or polytope, by `SampleMip`.
+
+    `options` are those of `SampleMip` and, as in `maximize`, `time_limit`, `rounds`, `seed`, `gap`, `effort`,
+    `executor`, `searches` and `progress`. Arguments, result and errors are those of `maximize`.
 
     >>> from omlt_ext import Box, Layer, Network
     >>> hidden = Layer([[1.0, 1.0], [1.0, -1.0]], [0.0, 0.0], relu=True)
@@ -131,9 +120,4 @@ def sample_mip(
     >>> round(best.value, 6), best.x
     (2.0, array([1., 1.]))
     """
-    known = [option.name for option in fields(SampleMip)]
-    for name in options:
-        if name not in known:
-            raise OptionError(f"sample_mip has no option {name!r}; it has {', '.join(known)}")
-    method = SampleMip(**options)
-    return maximize(network, domain, objective, method=method, time_limit=time_limit, rounds=rounds, seed=seed)
+    return maximize_by(SampleMip, network, domain, objective, options)

@@ -100,8 +100,7 @@ def _neurons(relaxation: Relaxation, k: int) -> Ints:
 
 
 def uniform_starts(problem: Problem, rng: np.random.Generator) -> Iterator[Floats]:
-    """Uniform points between the bounds; columns without an end stay at the one they have."""
-    lower = np.where(np.isfinite(problem.lower), problem.lower, np.minimum(problem.upper, 0.0))
-    upper = np.where(np.isfinite(problem.upper), problem.upper, np.maximum(lower, 0.0))
+    """Uniform points between the columns' bounds, whole ones rounded."""
+    lower, upper = problem.finite_ends()
     while True:
-        yield lower + rng.random(problem.n) * (upper - lower)
+        yield problem.inside(lower + rng.random(problem.n) * (upper - lower))

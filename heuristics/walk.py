@@ -12,20 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from omlt_ext.domain import Floats
-from omlt_ext.network import Pattern
 from omlt_ext.search.incumbent import Incumbent
 from omlt_ext.search.problem import TOLERANCE, Problem
 
 from .border import border_mip
 from .region import Local, Regions
-
-Patterns: TypeAlias = tuple[Pattern, ...]
+from .sign_rows import Patterns
 
 CROSSINGS = ("step", "random", "all_tight")
 STRICT = 1e-9  # relative: a value that grows by less has not grown
@@ -52,7 +50,8 @@ class Rules:
 class Walks:
     """All walks of one search: what they offer to `incumbent`, and the regions that they have been in.
 
-    `visited` maps `Regions.key` to the value of the region, -inf where it is empty.
+    `visited` maps `Regions.key` to the value of the region, -inf where it is empty; with integer columns, to its value
+    where these are fixed, or at all.
     """
 
     def __init__(self, problem: Problem, incumbent: Incumbent, rules: Rules, rng: np.random.Generator) -> None:
@@ -90,9 +89,8 @@ class Walks:
             if other is not None and local is not None and grows(local, here):
                 yield entered, other, local
         if self.problem.integer.any():  # whole columns were fixed so far
-            local = self.regions.solve(pattern, time_limit=self.incumbent.left)
+            local = self._solve(pattern, None)
             if local is not None and grows(local, here):
-                self.incumbent.offer(local.v)
                 yield here.v, pattern, local
         if self.rules.nodes and any(mask.any() for own in here.tight for mask in own):
             found = border_mip(
@@ -120,9 +118,12 @@ class Walks:
         return entered, None if same else other
 
     def _solve(self, pattern: Patterns, whole: Floats | None) -> Local | None:
-        """The best point of a region, offered; None where there is none, or where the walks know it already."""
-        key = self.regions.key(pattern)
-        if self.rules.memory and key in self.visited and whole is not None:
+        """The best point of a region, offered; None where there is none, or where the walks know it already.
+
+        Integer columns are fixed at those of `whole`, or decided where there is no `whole`.
+        """
+        key = self.regions.key(pattern, whole)
+        if self.rules.memory and (key in self.visited or self.regions.key(pattern) in self.visited):
             return None
         local = self.regions.solve(pattern, whole=whole, time_limit=self.incumbent.left)
         self.visited[key] = -np.inf if local is None else local.value

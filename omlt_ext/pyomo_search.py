@@ -82,7 +82,7 @@ def search_model(compiled: CompiledModel, chosen: Heuristic, settings: SearchSet
     try:
         problem, completion = problem_of(compiled)
     except InfeasibleError as error:
-        return Found(None, None, None, "infeasible", message=str(error))
+        return Found(None, None, None, "limit" if _relaxed(compiled) else "infeasible", message=str(error))
     with bar_of(settings.time_limit, settings.progress) as bar:
         incumbent = Incumbent(problem, max(float(settings.gap), LEAST_GAP), settings.time_limit, begin, bar)
         try:
@@ -111,14 +111,21 @@ def _found(compiled: CompiledModel, completion: Completion, incumbent: Incumbent
         if worst > TOLERANCE:
             message = f"the best point violates the model by {worst:g}, more than {TOLERANCE:g}, and is left out"
             x, status = None, "limit"
-    if bound is not None and (compiled.loosened or not all(network.exact for network in matrix.networks)):
-        # What was proved is about the networks; the model lets its outputs be something else as well.
+    if _relaxed(compiled) and (bound is not None or status == "infeasible"):
+        # What was proved is about the networks; the model lets their outputs be something else as well.
         bound, history = None, history.assign(bound=np.nan)
-        status = "limit" if status == "optimal" else status
-        message = "a network of the model is relaxed: the point is one of the network, and there is no bound"
+        what = "points are those of the network itself, and there is no bound"
+        what = "with the network itself the model is infeasible" if status == "infeasible" else what
+        message = f"a network of the model is relaxed: {what}"
+        status = "limit" if status in ("optimal", "infeasible") else status
     value = None if x is None else matrix.value(x) + 0.0
-    bound = None if bound is None else sign * bound + 0.0
+    bound = None if bound is None else float(sign * bound) + 0.0
     return Found(x, value, bound, status, result.nodes, result.seconds, history, message)
+
+
+def _relaxed(compiled: CompiledModel) -> bool:
+    """Whether the model has points that are none of its networks."""
+    return compiled.loosened or not all(network.exact for network in compiled.matrix.networks)
 
 
 def first_points(

@@ -64,7 +64,8 @@ class NetworkHighs:
     The results object has HiGHS's *dual* bound as the problem's other bound.
 
     `heuristic`, a name ("auto", "relaxing_walk", ...) or an object, searches for a start first, for `heuristic_time`
-    seconds (by default a quarter of the time limit, or 10 s); what is returned is never worse than what it found.
+    seconds (by default a quarter of the time limit, or 10 s); what is returned is never worse than what it found. Where
+    the model has no networks there is nothing for it to search.
 
     Where a formulation has cuts ("ideal_cuts"), those that the LP relaxation violates are added first, within a fifth
     of the time limit. A network whose formulation is a relaxation is not compared: the optimum then bounds that of the
@@ -170,6 +171,8 @@ def _searched(compiled: CompiledModel, settings: Mapping[str, Any], deadline: fl
     if settings["heuristic"] is None:
         return None
     chosen: Heuristic = heuristic(settings["heuristic"])
+    if not compiled.matrix.networks:
+        return None
     left, seconds = seconds_left(deadline), settings["heuristic_time"]
     if seconds is None:
         seconds = START_SECONDS if left is None else HEURISTIC_SHARE * left

@@ -17,6 +17,8 @@ from omlt_ext.bridge import compile_model
 from omlt_ext.errors import InfeasibleError, ModelError
 from omlt_ext.formulations import BigM
 from omlt_ext.search.compiled import problem_of
+from omlt_ext.search.incumbent import Incumbent
+from omlt_ext.search.propagated import propagate
 from omlt_ext.solvers import HighsSolver
 
 MakeNetwork = Callable[..., Network]
@@ -208,6 +210,36 @@ def test_bounds_from_the_model_around_do_not_replace_what_they_come_from(network
     assert exact.value == pytest.approx(HighsSolver(compile_model(model).matrix).solve().value, abs=1e-5)
 
 
+@pytest.mark.parametrize("formulation", ["bigm", "balas", "auto"])
+def test_a_network_on_anothers_output_stays_in_the_box_of_its_bounds(
+    make_network: MakeNetwork, formulation: str
+) -> None:
+    """The encoding of the first network may leave wider ends to its output than the second one was built for."""
+    model = pyo.ConcreteModel()
+    model.x = pyo.Var(range(2), bounds=(-1, 1))
+    model.first = ReLUBlock(make_network((2, 5, 1), 3), inputs=model.x, formulation=formulation)
+    model.second = ReLUBlock(make_network((2, 4, 1), 4), inputs=[model.first.outputs[0], model.x[0]])
+    model.cost = pyo.Objective(expr=model.second.outputs[0])
+    problem, _ = problem_of(compile_model(model))
+    box = model.second.activation_bounds.box
+    at = problem.networks[1].inputs
+    assert (problem.lower[at] >= box.lower).all()
+    assert (problem.upper[at] <= box.upper).all()
+    propagate(problem, Incumbent(problem), "crown")
+    check_point(model, solved(model))
+
+
+def test_a_value_fixed_a_hair_outside_the_box(network: Network) -> None:
+    model = pyo.ConcreteModel()
+    model.nn = ReLUBlock(network, input_bounds=(-1, 1))
+    model.nn.inputs[0].fix(1 + 5e-7)
+    model.nn.inputs[1].fix(-1 - 5e-7)
+    model.cost = pyo.Objective(expr=model.nn.outputs[0])
+    problem, completion = problem_of(compile_model(model))
+    propagate(problem, Incumbent(problem), "crown")
+    assert completion(problem.lower)
+
+
 def test_rows_and_bounds_inside_a_network_have_the_last_word(network: Network) -> None:
     model = pyo.ConcreteModel()
     model.nn = ReLUBlock(network, input_bounds=(-1, 1))
@@ -254,9 +286,6 @@ def test_an_objective_from_inside_a_network_is_refused(network: Network) -> None
 
 def test_known_bounds_with_relu_outputs_prove_no_more_than_is_true() -> None:
     """An output relu(z) with z < 0 is 0: the range of z is not that of the output."""
-    from omlt_ext.search.incumbent import Incumbent
-    from omlt_ext.search.propagated import propagate
-
     network = Network([Layer([[1.0], [1.0]], [-5.0, 0.0], relu=True)])
     model = pyo.ConcreteModel()
     model.nn = ReLUBlock(network, input_bounds=(-1, 1))

@@ -183,6 +183,19 @@ def test_what_comes_near_is_drawn_inside() -> None:
     assert (projection.A @ projection.draw(near) - projection.high).max() <= 1e-12
 
 
+@pytest.mark.parametrize("as_two_rows", [False, True])
+def test_equations_do_not_draw_points_together(as_two_rows: bool, make_network: MakeNetwork) -> None:
+    A = np.random.default_rng(0).normal(size=(3, 20))
+    b = A.sum(axis=1) / 2
+    rows = (np.vstack([A, -A]), np.append(b, -b)) if as_two_rows else (A, b)
+    problem = Problem.of_network(make_network((20, 8, 1), 0), Polytope(Box.full(20, 0, 1), *rows))
+    problem = problem if as_two_rows else replace(problem, row_lower=problem.row_upper)
+    climbed = Ascent(problem).climb(np.random.default_rng(1).random((30, 20)), 20)
+    assert problem.violations(climbed).max() <= 1e-6
+    apart = np.abs(climbed[:, None] - climbed[None]).max(axis=2) + np.eye(30)
+    assert apart.min() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("sizes", "seed", "c"),
     [

@@ -72,6 +72,33 @@ def test_start_is_taken() -> None:
     assert solver.solve().value == pytest.approx(best.value)
 
 
+def test_a_start_is_not_the_optimum_where_presolve_leaves_no_objective() -> None:
+    """max 0.2 x_0 is 0; HiGHS 1.15 takes any start for the optimum, since presolve fixes x_0 and not the rest."""
+    A = np.zeros((8, 9))
+    A[[0, 0, 1, 1, 2, 2, 3, 3, 3], [2, 3, 2, 5, 3, 6, 3, 6, 7]] = -0.14, 1, 0.3, 1, -1, 1, -1, 1, 0.2
+    A[[4, 4, 5, 5, 5, 6, 6, 7, 7, 7], [6, 7, 4, 5, 8, 0, 1, 0, 1, 8]] = 1, -0.1, 2, -0.76, 1, -1.2, 1, 0.2, -1, 0.3
+    inf = np.inf
+    model = MatrixModel(
+        c=0.2 * (np.arange(9) == 0),
+        offset=0.0,
+        maximize=True,
+        A=sparse.csr_array(A),
+        lower=np.array([-2, -3, 0, -0.24, 0, 0.6, 0, 0, -2]),
+        upper=np.array([0, inf, 2, 0.1, 1, 1.34, 0.1, 1, 0]),
+        row_lower=np.array([-0.24, 1.34, 0, -inf, -inf, -0.7, -inf, -inf]),
+        row_upper=np.array([-0.24, 1.34, inf, 0.24, 0, -0.7, 3.4, 2]),
+        integer=np.arange(9) == 7,
+    )
+    start = HighsSolver(model.fix(np.array([0]), np.array([-1.0]))).solve().x
+    assert start is not None
+    solver = HighsSolver(model)
+    solver.start_from(np.arange(9), start)
+    result = solver.solve()
+    assert result.status == "optimal"
+    assert result.value == pytest.approx(0.0, abs=1e-6)
+    assert result.bound == pytest.approx(0.0, abs=1e-6)
+
+
 def test_changed_objective_and_bounds_on_a_living_model() -> None:
     model = knapsack()
     solver = HighsSolver(model)

@@ -1,10 +1,12 @@
 """`maximize`: against enumeration of activation patterns, with valid bounds however early it is stopped."""
 
+import inspect
 import os
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pytest
@@ -16,8 +18,18 @@ from omlt_ext.draft import Draft
 from omlt_ext.encoding import Encoding, LayerBounds
 from omlt_ext.errors import BoundsError, FormulationError, NetworkError, OptionError, ShapeError
 from omlt_ext.formulations import BigM
-from omlt_ext.heuristics import Milp, maximize
+from omlt_ext.heuristics import (
+    GradientAscent,
+    Milp,
+    RelaxingWalk,
+    SampleMip,
+    gradient_ascent,
+    maximize,
+    relaxing_walk,
+    sample_mip,
+)
 from omlt_ext.search import SearchResult
+from omlt_ext.search.maximize import KEYWORDS
 
 Optimum = Callable[..., float]
 MakeNetwork = Callable[..., Network]
@@ -266,3 +278,26 @@ def test_bad_input_is_named(
 def test_only_networks() -> None:
     with pytest.raises(NetworkError, match="load_network"):
         maximize([([[1.0]], [0.0])], (0, 1))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("search", "method"),
+    [(relaxing_walk, RelaxingWalk(delta=0.2)), (gradient_ascent, GradientAscent(steps=20)), (sample_mip, SampleMip())],
+)
+def test_each_method_as_a_function_takes_its_own_options_and_those_of_maximize(
+    search: Callable[..., SearchResult], method: RelaxingWalk | GradientAscent | SampleMip, make_network: MakeNetwork
+) -> None:
+    network, box = make_network((4, 8, 8, 1), 2), Box.full(4, -1.0, 1.0)
+    with ThreadPoolExecutor(2) as executor:
+        general = {"rounds": 2, "seed": 3, "gap": 1e-3, "effort": "interval", "executor": executor, "searches": 2}
+        direct = search(network, box, [1.0], **general, **asdict(method), time_limit=60, progress=False)
+        other = maximize(network, box, [1.0], method=method, **general)  # type: ignore[arg-type]
+    assert direct.value == other.value
+    assert (direct.bound, direct.status) == (other.bound, other.status)
+    with pytest.raises(OptionError, match=r"has no option 'speed'; it has .*, time_limit, rounds, seed, .*progress"):
+        search(network, box, speed=3)
+
+
+def test_the_general_keywords_are_those_of_maximize() -> None:
+    named = {name for name, p in inspect.signature(maximize).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    assert set(KEYWORDS) == named - {"method", "formulation"}

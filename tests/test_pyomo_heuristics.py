@@ -16,7 +16,7 @@ import numpy as np
 import pyomo.environ as pyo
 import pytest
 
-from omlt_ext import Network, ReLUBlock, plugins, pyomo_heuristics
+from omlt_ext import Layer, Network, ReLUBlock, plugins, pyomo_heuristics
 from omlt_ext.bridge import compile_model
 from omlt_ext.errors import ModelError, OptionError
 from omlt_ext.pyomo_search import SearchSettings, search_model
@@ -216,6 +216,26 @@ def test_a_relaxed_network_gets_a_point_and_no_bound(network: Network) -> None:
     assert loose.nn.get_error() < 1e-9
 
 
+def test_what_is_infeasible_with_the_network_may_be_feasible_with_its_relaxation() -> None:
+    """relu(x) - relu(x) is 0; the triangles of the two neurons let it be more."""
+    hidden = Layer([[1.0], [1.0]], [0.0, 0.0], relu=True)
+    network = Network([hidden, Layer([[1.0, -1.0]], [0.0], relu=False)])
+
+    def model(formulation: str) -> pyo.ConcreteModel:
+        made = pyo.ConcreteModel()
+        made.nn = ReLUBlock(network, input_bounds=(-1, 1), effort="interval", formulation=formulation)
+        made.more = pyo.Constraint(expr=made.nn.outputs[0] >= 0.2)
+        made.cost = pyo.Objective(expr=made.nn.outputs[0])
+        return made
+
+    pyo.assert_optimal_termination(pyo.SolverFactory("omlt_ext.highs").solve(model("triangle")))
+    results = pyo.SolverFactory("omlt_ext.milp").solve(model("triangle"))
+    assert results.solver.termination_condition == Termination.noSolution
+    assert "with the network itself the model is infeasible" in str(results.solver.message)
+    results = pyo.SolverFactory("omlt_ext.milp").solve(model("bigm"))
+    assert results.solver.termination_condition == Termination.infeasible
+
+
 def test_infeasible_models_are_said_to_be(network: Network, caplog: pytest.LogCaptureFixture) -> None:
     def by_bounds(model: pyo.ConcreteModel) -> None:
         model.no = pyo.Constraint(expr=model.nn.outputs[1] >= 1e4)
@@ -332,6 +352,9 @@ def test_a_model_without_networks_goes_to_highs() -> None:
     results = pyo.SolverFactory("omlt_ext.auto").solve(model, time_limit=10)
     assert results.solver.termination_condition == Termination.optimal
     assert model.x.value == 3
+    pyo.assert_optimal_termination(pyo.SolverFactory("omlt_ext.highs").solve(model, heuristic="auto"))
+    with pytest.raises(OptionError, match="unknown method 'luck'"):
+        pyo.SolverFactory("omlt_ext.highs").solve(model, heuristic="luck")
 
 
 def test_models_without_an_objective(network: Network) -> None:
@@ -366,6 +389,15 @@ def test_tee_draws_a_bar(network: Network, capsys: pytest.CaptureFixture[str]) -
     out, err = capsys.readouterr()
     assert out == ""
     assert ", bound " in err
+
+
+def test_the_bar_ends_with_value_and_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where the search is over before a bar is drawn again."""
+    model = pyo.ConcreteModel()
+    model.nn = ReLUBlock(Network([Layer([[2.0]], [1.0], relu=False)]), input_bounds=(0, 1))
+    model.cost = pyo.Objective(expr=model.nn.outputs[0], sense=pyo.maximize)
+    pyo.SolverFactory("omlt_ext.milp").solve(model, tee=True)
+    assert capsys.readouterr().err.endswith("value 3, bound 3\n")
 
 
 def test_plot_of_the_history(network: Network) -> None:

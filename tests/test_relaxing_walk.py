@@ -325,6 +325,14 @@ def test_empty_domain(domain: Polytope, make_network: MakeNetwork) -> None:
     assert (result.x, result.value, result.status) == (None, None, "infeasible")
 
 
+def test_a_domain_that_is_empty_by_less_than_the_tolerance_of_points(make_network: MakeNetwork) -> None:
+    rows = Polytope(Box([0], [1]), [[1.0], [-1.0]], [0.5, -0.5 - 5e-7])  # 0.5 is a point, to 1e-6; HiGHS sees none
+    result = relaxing_walk(make_network((1, 5, 1), 0), rows, rounds=3)
+    assert result.x is not None
+    assert result.status == "limit"
+    assert result.x[0] == pytest.approx(0.5, abs=2e-6)
+
+
 @pytest.mark.parametrize("time_limit", [0, 0.01, 1.0])
 def test_time_limit(time_limit: float, make_network: MakeNetwork) -> None:
     network = make_network((40, 80, 80, 1), 0, scale=0.2)
@@ -378,5 +386,5 @@ def test_variants_have_the_published_rules() -> None:
     assert (published.memory, published.cap, published.xi, published.delta) == (False, None, "first", 0.05)
     assert RelaxingWalk.random_flips().crossing == "random"
     assert RelaxingWalk.uniform_starts().starts == "uniform"
-    with pytest.raises(OptionError, match="'speed'"):
+    with pytest.raises(TypeError, match="'speed'"):
         RelaxingWalk.published(speed=1)

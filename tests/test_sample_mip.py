@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from search_problems import over_box, patterns, region_value, two_networks
 from omlt_ext import Box, Network, OmltExtError, Polytope
 from omlt_ext.errors import OptionError
 from omlt_ext.heuristics.nearest import Nearest
-from omlt_ext.heuristics.sample_mip import SampleMip, draw, sample_mip
+from omlt_ext.heuristics.sample_mip import SampleMip, sample_mip
+from omlt_ext.heuristics.starts import uniform_starts
 from omlt_ext.search import Incumbent, Problem, maximize
 
 Optimum = Callable[..., float]
@@ -88,8 +90,7 @@ def test_tiny_polytope(make_network: MakeNetwork) -> None:
 def test_nearest_moves_as_little_as_an_lp_says() -> None:
     problem = two_networks(0)
     nearest, rng = Nearest(problem), np.random.default_rng(0)
-    for _ in range(10):
-        v = draw(problem, rng)
+    for v in islice(uniform_starts(problem, rng), 10):
         moved = nearest(v, None)
         assert moved is not None
         activity = problem.R @ moved
@@ -100,7 +101,7 @@ def test_nearest_moves_as_little_as_an_lp_says() -> None:
         assert again is not None
         assert again == pytest.approx(moved, abs=1e-6)
     box = over_box((3, 4, 1), 0)
-    v = draw(box, rng)
+    v = next(uniform_starts(box, rng))
     assert np.array_equal(Nearest(box)(v, None), v)  # type: ignore[arg-type]
 
 

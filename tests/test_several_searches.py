@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from omlt_ext import Box, Layer, Network
+from omlt_ext import Box, Layer, Network, Polytope
 from omlt_ext.errors import OptionError
 from omlt_ext.search import Incumbent, Problem, SearchResult, maximize
 
@@ -156,6 +156,25 @@ def test_a_bound_that_a_value_refutes_leaves_no_trace(caplog: pytest.LogCaptureF
     assert result.bound == pytest.approx(2.0)
     assert (result.history.bound >= 1.0).all()
     check_history(result)
+
+
+@pytest.mark.parametrize("finder", [0, 1])
+def test_a_point_refutes_that_there_is_none(finder: int, network: Network) -> None:
+    @dataclass(frozen=True)
+    class Disagrees:
+        def search(
+            self, problem: Problem, incumbent: Incumbent, rng: np.random.Generator, rounds: int | None = None
+        ) -> None:
+            if next(turns) == finder:
+                incumbent.offer(problem.upper)
+            else:
+                incumbent.stopped_by = "infeasible"
+
+    turns = iter(range(2))
+    corner = Polytope(Box.full(5, 0, 1), [[-1.0, 0.0, 0.0, 0.0, 0.0]], [-0.9])
+    result = maximize(network, corner, method=Disagrees(), searches=2)
+    assert result.x is not None
+    assert result.status == "limit"
 
 
 @pytest.mark.parametrize("searches", [0, -1, 1.5])

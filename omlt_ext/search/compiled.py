@@ -85,7 +85,7 @@ def problem_of(compiled: CompiledModel) -> tuple[Problem, Completion]:
         name = compiled.variables[int(np.flatnonzero(own & (matrix.c != 0.0))[0])].name
         raise ModelError(
             f"the objective holds {name}, which lies inside a network; a heuristic sees its inputs and outputs only. "
-            "Solve the model with 'omlt_ext.highs'"
+            "Solve the model with 'omlt_ext.highs', without a heuristic"
         )
     around, hidden, loose = _visible(compiled, own)
     base = np.flatnonzero(~own & ~loose)
@@ -126,6 +126,12 @@ def problem_of(compiled: CompiledModel) -> tuple[Problem, Completion]:
         Placed(embedded.network, np.array([_source(copies, where, j) for j in at.tolist()]), part)
         for embedded, at, part in zip(networks, inputs, slices, strict=True)
     )
+    for block, part in zip(compiled.blocks, placed, strict=True):
+        # An output that another network reads may have wider ends than the box that this one was built for.
+        box = _bounds(block).box
+        for end in (lower, upper):
+            np.maximum.at(end, part.inputs, box.lower)
+            np.minimum.at(end, part.inputs, box.upper)
     completion = Completion(
         *(matrix, placed, base, copies[:, :n], copies[:, n:], affine.t[: base.size], base[affine.kept[:n]])
     )

@@ -23,7 +23,7 @@ def bar_of(time_limit: float | None, progress: bool) -> tqdm[NoReturn]:
     total = None if time_limit is None or not np.isfinite(time_limit) else float(time_limit)
     end = " s{postfix}"
     shape = "{n:.1f}" + end if not total else "{percentage:3.0f}%|{bar:20}| {n:.1f}/{total:.4g}" + end
-    return tqdm(total=total, disable=not progress, bar_format=shape, miniters=0, leave=False)
+    return tqdm(total=total, disable=not progress, bar_format=shape, miniters=0, leave=True)
 
 
 @dataclass(eq=False)
@@ -89,6 +89,8 @@ class Incumbent:
         if self.v is not None and value <= self.value:
             return False
         self.v, self.value = v, value
+        if self.stopped_by == "infeasible":
+            self.stopped_by = "limit"  # what another search, or a solver, has said of the problem is not so
         if value > self.bound and self.bound < self.propagated:
             self.refute(f"no value above {self.bound}")
         self.record()

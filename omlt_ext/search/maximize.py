@@ -8,11 +8,11 @@ maximum, whatever has been proved so far.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import fields, is_dataclass, replace
-from numbers import Integral, Real
 from typing import Any, cast
 
 from numpy.typing import ArrayLike
@@ -22,6 +22,7 @@ from ..encoding import Formulation
 from ..errors import BoundsError, OptionError
 from ..mixed import piecewise_linear
 from ..network import Network
+from ..options import check_count, check_number
 from ..plugins import formulation as find_formulation
 from ..tightening import Effort
 from .heuristic import Heuristic, heuristic
@@ -31,6 +32,7 @@ from .propagated import propagate
 from .result import SearchResult
 from .several import search_several
 
+KEYWORDS = ("time_limit", "rounds", "seed", "gap", "effort", "executor", "searches", "progress")  # of any method
 LEAST_GAP = 1e-5  # a smaller gap cannot be told from the solver's tolerances
 
 
@@ -117,11 +119,29 @@ def check_options(
         Effort.of(effort)
     except BoundsError as error:
         raise OptionError(str(error)) from None
-    for name, number in (("time_limit", 0.0 if time_limit is None else time_limit), ("gap", gap)):
-        if not (isinstance(number, Real) and number >= 0.0):
-            raise OptionError(f"{name} is {number!r}; it must be a number of at least 0")
-    if not (isinstance(seed, Integral) and seed >= 0):
-        raise OptionError(f"seed is {seed!r}; it must be a whole number of at least 0")
+    check_number("time_limit", 0.0 if time_limit is None else time_limit, most=math.inf)
+    check_number("gap", gap, most=math.inf)
+    check_count("seed", seed, 0)
     for name, count in (("rounds", rounds), ("searches", searches)):
-        if count is not None and not (isinstance(count, Integral) and count >= 1):
-            raise OptionError(f"{name} is {count!r}; it must be a whole number of at least 1")
+        if count is not None:
+            check_count(name, count, 1)
+
+
+def maximize_by(
+    kind: type[Any],
+    network: Network,
+    domain: Box | Polytope | Iterable[ArrayLike],
+    objective: ArrayLike | None,
+    options: dict[str, Any],
+) -> SearchResult:
+    """`maximize` with `method=kind(...)`; `options` are those of `kind` and the other keywords of `maximize`.
+
+    `OptionError` for a name that neither knows.
+    """
+    own = [option.name for option in fields(kind)]
+    for name in options:
+        if name not in own and name not in KEYWORDS:
+            raise OptionError(f"{kind.__name__} has no option {name!r}; it has {', '.join(own)}, {', '.join(KEYWORDS)}")
+    method = kind(**{name: value for name, value in options.items() if name in own})
+    others = {name: value for name, value in options.items() if name not in own}
+    return maximize(network, domain, objective, method=method, **others)

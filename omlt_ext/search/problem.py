@@ -132,6 +132,12 @@ class Problem:
         there = np.isfinite(sides)
         return Polytope(box, A[there], sides[there])
 
+    def finite_ends(self) -> tuple[Floats, Floats]:
+        """(lower, upper) to draw points between: a column without an end stays at the one that it has, or at 0."""
+        low, high = np.isfinite(self.lower), np.isfinite(self.upper)
+        lower = np.where(low, self.lower, np.where(high, self.upper, 0.0))
+        return lower, np.where(low & high, self.upper, lower)
+
     def inside(self, V: Floats) -> Floats:
         """Points (m, n) moved into the bounds of the columns, whole ones rounded."""
         moved = np.clip(V, self.lower, self.upper)

@@ -140,7 +140,7 @@ def merge(incumbent: Incumbent, outcome: SearchOutcome) -> None:
     if outcome.bound >= incumbent.value:
         incumbent.prove(outcome.bound)
     incumbent.nodes += outcome.nodes
-    if outcome.stopped_by != "limit":
+    if outcome.stopped_by != "limit" and not (outcome.stopped_by == "infeasible" and incumbent.v is not None):
         incumbent.stopped_by = outcome.stopped_by
 
 

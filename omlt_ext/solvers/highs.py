@@ -73,6 +73,7 @@ class HighsSolver:
         self.maximize = model.maximize
         self._crossed = bool((model.lower > model.upper).any() or (model.row_lower > model.row_upper).any())
         self._has_integers = bool(model.integer.any())
+        self._started = False
         scaled, self._scaling = scale_model(model)
         self._row_scaling = row_factors(model, self._scaling)
         self._pass(scaled)
@@ -141,6 +142,7 @@ class HighsSolver:
         """Give HiGHS a start: values for some columns; those it does not have it finds by a small solve."""
         start = np.asarray(values, dtype=np.float64) / self._scaling[columns]
         self._highs.setSolution(columns.size, columns.astype(np.int32), start)
+        self._started = True
 
     def start_basis(self, columns: States, rows: States) -> None:
         """Start the next LP from a basis, the state of every column and row; left out where it cannot be one."""
@@ -188,6 +190,8 @@ class HighsSolver:
                 self._highs.clearSolver()
                 self.set_options({"simplex_iteration_limit": highspy.kHighsIInf})
                 self._run(stop)
+            if self._took_the_start() and not stop.is_set():
+                self._run_without_presolve(stop, limit - (time.perf_counter() - begin))
         model_status = self._highs.getModelStatus()
         if model_status not in _STATUS:
             raise SolverError(f"HiGHS failed: {self._highs.modelStatusToString(model_status)}")
@@ -207,6 +211,23 @@ class HighsSolver:
             bound = None
         nodes = max(0, int(info.mip_node_count)) if self._has_integers else 0
         return SolveResult(status, x, value, bound, nodes, time.perf_counter() - begin)
+
+    def _took_the_start(self) -> bool:
+        """Whether HiGHS has called a start optimal, or a point near it, before it solved any LP.
+
+        Where presolve leaves no objective, HiGHS 1.15 does so for any start, and calls its value the bound.
+        """
+        info, started = self._highs.getInfo(), self._started
+        self._started = False
+        solved = self._highs.getModelStatus() == _Status.kOptimal
+        return started and self._has_integers and solved and info.simplex_iteration_count <= 0
+
+    def _run_without_presolve(self, stop: threading.Event, limit: float) -> None:
+        """Run HiGHS again from the point that it has."""
+        presolve = self._highs.getOptionValue("presolve")[1]
+        self.set_options({"presolve": "off", "time_limit": max(0.0, limit)})
+        self._run(stop)
+        self.set_options({"presolve": presolve})
 
     def reduced_costs(self) -> Floats:
         """The reduced cost of every column where the last solve ended, without integers only.
