@@ -100,6 +100,8 @@ def solve(
             incumbent.stopped_by = result.status
         if result.x is not None:
             incumbent.offer(result.x[: problem.n])
+        if result.status == "infeasible" and incumbent.v is None:
+            result = _asked_again(model, incumbent, result)
         _trust(incumbent, result)
         if result.status != "optimal" or not incumbent.goes_on():
             return
@@ -121,6 +123,17 @@ def _with_cuts(model: MatrixModel, incumbent: Incumbent) -> MatrixModel:
     if done.status == "interrupted":
         raise KeyboardInterrupt
     return done.model
+
+
+def _asked_again(model: MatrixModel, incumbent: Incumbent, result: SolveResult) -> SolveResult:
+    """The same question without presolve, which has lost points of columns narrower than its tolerances."""
+    try:
+        again = HighsSolver(model, {"presolve": "off"}).solve(time_limit=incumbent.left)
+    except SolverError:
+        return result
+    if again.x is not None:
+        incumbent.offer(again.x[: incumbent.problem.n])
+    return again
 
 
 def _trust(incumbent: Incumbent, result: SolveResult) -> None:

@@ -82,7 +82,8 @@ def search_model(compiled: CompiledModel, chosen: Heuristic, settings: SearchSet
     try:
         problem, completion = problem_of(compiled)
     except InfeasibleError as error:
-        return Found(None, None, None, "limit" if _relaxed(compiled) else "infeasible", message=str(error))
+        maybe = _relaxed(compiled) and not _empty(compiled.matrix.relax(), settings.time_limit)
+        return Found(None, None, None, "limit" if maybe else "infeasible", message=str(error))
     with bar_of(settings.time_limit, settings.progress) as bar:
         incumbent = Incumbent(problem, max(float(settings.gap), LEAST_GAP), settings.time_limit, begin, bar)
         try:
@@ -115,9 +116,11 @@ def _found(compiled: CompiledModel, completion: Completion, incumbent: Incumbent
         # What was proved is about the networks; the model lets their outputs be something else as well.
         bound, history = None, history.assign(bound=np.nan)
         what = "points are those of the network itself, and there is no bound"
-        what = "with the network itself the model is infeasible" if status == "infeasible" else what
+        if status == "infeasible":
+            what = "with the network itself the model is infeasible"
         message = f"a network of the model is relaxed: {what}"
-        status = "limit" if status in ("optimal", "infeasible") else status
+        proved = status == "infeasible" and _empty(matrix.relax(), incumbent.left)
+        status = "limit" if status in ("optimal", "infeasible") and not proved else status
     value = None if x is None else matrix.value(x) + 0.0
     bound = None if bound is None else float(sign * bound) + 0.0
     return Found(x, value, bound, status, result.nodes, result.seconds, history, message)
@@ -151,22 +154,21 @@ def first_points(
         start = find_start(compiled, None if incumbent.left is None else time.perf_counter() + incumbent.left)
         if start is not None:
             incumbent.offer(start[completion.kept])
-    if incumbent.v is None and incumbent.goes_on() and incumbent.stopped_by == "limit":
-        relaxed = compiled.matrix.relax()
-        if _attempt(relaxed, incumbent).status == "infeasible" and _empty(relaxed, incumbent):
-            incumbent.stopped_by = "infeasible"
+    undecided = incumbent.v is None and incumbent.goes_on() and incumbent.stopped_by == "limit"
+    if undecided and _empty(compiled.matrix.relax(), incumbent.left):
+        incumbent.stopped_by = "infeasible"
 
 
 def _solved(problem: Problem, incumbent: Incumbent) -> Iterator[Floats]:
     """Points (v, y) of the problem without its networks: the best one, or any where that has no end."""
     model = without_networks(problem)
-    result = _attempt(model, incumbent)
-    if result.status == "infeasible" and incumbent.v is None and _empty(model, incumbent):
+    result = _attempt(model, incumbent.left)
+    if result.status == "infeasible" and incumbent.v is None and _confirmed(model, incumbent.left):
         incumbent.stopped_by = "infeasible"
     if result.bound is not None:
         incumbent.prove(-lowered(-result.bound))
     if result.x is None and result.status in ("unbounded", "infeasible_or_unbounded"):
-        result = _attempt(model.with_objective(np.arange(0), [], maximize=True), incumbent)
+        result = _attempt(model.with_objective(np.arange(0), [], maximize=True), incumbent.left)
     if result.x is not None:
         yield result.x
 
@@ -183,14 +185,19 @@ def without_networks(problem: Problem) -> MatrixModel:
     return builder.model(np.concatenate([problem.c, problem.d]), problem.offset, maximize=True)
 
 
-def _empty(model: MatrixModel, incumbent: Incumbent) -> bool:
-    """Whether HiGHS calls a model infeasible without presolve as well, which has lost feasible points before."""
-    return _attempt(model, incumbent, presolve="off").status == "infeasible"
+def _empty(model: MatrixModel, left: float | None) -> bool:
+    """Whether HiGHS calls a model infeasible, with presolve, which has lost feasible points before, and without."""
+    return _attempt(model, left).status == "infeasible" and _confirmed(model, left)
 
 
-def _attempt(model: MatrixModel, incumbent: Incumbent, **options: object) -> SolveResult:
-    """A solve that may help and need not."""
-    limit = FIRST_SECONDS if incumbent.left is None else min(FIRST_SECONDS, FIRST_SHARE * incumbent.left)
+def _confirmed(model: MatrixModel, left: float | None) -> bool:
+    """Whether HiGHS calls a model infeasible without presolve."""
+    return _attempt(model, left, presolve="off").status == "infeasible"
+
+
+def _attempt(model: MatrixModel, left: float | None, **options: object) -> SolveResult:
+    """A solve that may help and need not, within a share of the seconds that are left."""
+    limit = FIRST_SECONDS if left is None else min(FIRST_SECONDS, FIRST_SHARE * left)
     try:
         result = HighsSolver(model, options).solve(time_limit=limit)
     except SolverError:

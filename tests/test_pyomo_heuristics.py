@@ -234,6 +234,11 @@ def test_what_is_infeasible_with_the_network_may_be_feasible_with_its_relaxation
     assert "with the network itself the model is infeasible" in str(results.solver.message)
     results = pyo.SolverFactory("omlt_ext.milp").solve(model("bigm"))
     assert results.solver.termination_condition == Termination.infeasible
+    for least in (1.5, 3.0):  # more than the triangles let it be, more than its bounds do
+        worse = model("triangle")
+        worse.more.set_value(worse.nn.outputs[0] >= least)
+        results = pyo.SolverFactory("omlt_ext.milp").solve(worse)
+        assert results.solver.termination_condition == Termination.infeasible
 
 
 def test_infeasible_models_are_said_to_be(network: Network, caplog: pytest.LogCaptureFixture) -> None:

@@ -107,10 +107,13 @@ class Incumbent:
     def refute(self, claim: str) -> None:
         """Give up a bound of the solver's that the network's own value shows to be wrong."""
         self.bound = self.propagated
+        where, cause = "a point of the box", "The numbers of the model span too wide a range: scale the network or"
+        if self.problem.n_rows:
+            where = f"a point that satisfies the rows to {TOLERANCE:g}"
+            cause = "A steep network makes much of this tolerance: scale the rows, or"
         logger.warning(
-            f"HiGHS says that there is {claim}, but the network has the value {self.value} at a point of the box; "
-            "the solver's bound is left out. The numbers of the model span too wide a range: scale the network or "
-            "give a smaller box"
+            f"HiGHS says that there is {claim}, but the network has the value {self.value} at {where}; "
+            f"the solver's bound is left out. {cause} give a smaller box"
         )
 
     def record(self) -> None:

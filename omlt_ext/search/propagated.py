@@ -23,9 +23,7 @@ def propagate(problem: Problem, incumbent: Incumbent, effort: str | Effort) -> P
     """
     with np.errstate(invalid="ignore"):
         parts = np.where(problem.c == 0.0, 0.0, np.maximum(problem.c * problem.lower, problem.c * problem.upper))
-    total, found = float(parts.sum()) + problem.offset, []
-    if problem.c.any() or problem.offset:  # a sum of n numbers, rounded
-        total += (problem.n + 2) * np.finfo(float).eps * (float(np.abs(parts).sum()) + abs(problem.offset))
+    terms, found = [*parts[parts != 0.0], *([problem.offset] if problem.offset else [])], []
     for b, placed in enumerate(problem.networks):
         weights = problem.d[placed.outputs]
         known = None if problem.bounds is None else problem.bounds[b]
@@ -42,9 +40,12 @@ def propagate(problem: Problem, incumbent: Incumbent, effort: str | Effort) -> P
         except BoundsError:
             tighten_bounds(placed.network, domain, effort)  # where a layer overflows, its own error is the right one
             raise BoundsError("objective . f(x) overflows double precision on this box; scale the objective") from None
-        total += float(bounds.upper[-1][0])
+        terms.append(bounds.upper[-1][0])
         own = bounds.lower[:-1], bounds.upper[:-1]
         found.append(Bounds.of(placed.network, bounds.box, *own, polytope=bounds.polytope))
+    total = float(np.sum(terms))
+    if len(terms) > 1:  # a sum of so many numbers, and their products, rounded
+        total += (len(terms) + 2) * np.finfo(float).eps * float(np.abs(terms).sum())
     if np.isfinite(total):
         incumbent.prove(total, rigorous=True)
     return replace(problem, bounds=tuple(found))
