@@ -59,9 +59,10 @@ class HeuristicSolver:
     The results object has the value on one side and on the other only what was proved. Termination: `optimal` where the
     gap is closed, `maxTimeLimit`, `userInterrupt`, `infeasible` where that was proved, `feasible` where the heuristic
     ended with a point, `noSolution` where it ended without one, and the message says so; variables then stay as they
-    are. After `solve`, `history` is a pandas frame (seconds, value, bound) in the model's own sense; `plot_history`
-    draws it. Logic in a block's own layers (the formulations "sos1", "indicator", "complementarity") is no hindrance:
-    the networks are evaluated, not encoded.
+    are. Where a network is relaxed (the formulation "triangle", rows of it deactivated) the point is one of the network
+    itself, and there is no bound. After `solve`, `history` is a pandas frame (seconds, value, bound) in the model's own
+    sense; `plot_history` draws it. Logic in a block's own layers (the formulations "sos1", "indicator",
+    "complementarity") is no hindrance: the networks are evaluated, not encoded.
 
     A model without networks is handed to "omlt_ext.highs". Raises `ModelError` as "omlt_ext.highs" does, and where the
     objective holds variables from inside a network.

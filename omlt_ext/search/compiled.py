@@ -135,6 +135,9 @@ def problem_of(compiled: CompiledModel) -> tuple[Problem, Completion]:
     completion = Completion(
         *(matrix, placed, base, copies[:, :n], copies[:, n:], affine.t[: base.size], base[affine.kept[:n]])
     )
+    whole = integer[affine.kept[:n]]
+    # Where every forward pass is a point of the model there is nothing to ask of it.
+    asks = hidden or not _plain(compiled, own) or rows.lower.size > 0 or bool(whole.any())
     sign = 1.0 if matrix.maximize else -1.0
     costs = sign * np.asarray(matrix.c[base] @ copies)
     problem = Problem(
@@ -148,13 +151,11 @@ def problem_of(compiled: CompiledModel) -> tuple[Problem, Completion]:
         row_upper=rows.upper,
         lower=lower[:n],
         upper=upper[:n],
-        integer=integer[affine.kept[:n]],
+        integer=whole,
         bounds=tuple(_bounds(block) for block in compiled.blocks),
         held=tuple(_held(block) for block in compiled.blocks),
-        confirm=completion,
+        confirm=completion if asks else None,
     )
-    if not hidden and _plain(compiled, own) and problem.n_rows == 0 and not problem.integer.any():
-        object.__setattr__(problem, "confirm", None)  # every forward pass is a point of the model: nothing to ask
     return problem, completion
 
 
