@@ -14,12 +14,12 @@ from typing import Any, ClassVar
 
 import pandas as pd
 import pyomo.environ as pyo
-from pyomo.common.collections import Bunch
 from pyomo.opt import SolverResults, SolverStatus, TerminationCondition
 
 from .bridge import CompiledModel, compile_model
 from .errors import OptionError
 from .plugins import HEURISTICS, names
+from .pyomo_door import TERMINATION, PyomoSolver, renamed
 from .pyomo_results import results_of
 from .pyomo_search import Found, SearchSettings, search_model
 from .pyomo_solver import NetworkHighs
@@ -33,15 +33,9 @@ logger = logging.getLogger("omlt_ext")
 
 KEYWORDS = tuple(field.name for field in fields(SearchSettings))
 OWN = ("tee", "load_solutions")
-_TERMINATION = {
-    "optimal": TerminationCondition.optimal,
-    "infeasible": TerminationCondition.infeasible,
-    "time_limit": TerminationCondition.maxTimeLimit,
-    "interrupted": TerminationCondition.userInterrupt,
-}
 
 
-class HeuristicSolver:
+class HeuristicSolver(PyomoSolver):
     """`SolverFactory("omlt_ext.<name>").solve(model)`: a good point of a mixed-integer linear model with ReLUBlocks.
 
     The model may have several networks, other linear constraints, other whole and binary variables, and either sense.
@@ -72,35 +66,11 @@ class HeuristicSolver:
     history: pd.DataFrame | None = None
 
     def __init__(self, **defaults: Any) -> None:
-        defaults.pop("type", None)
-        self.options = Bunch()
-        for name, value in (defaults.pop("options", None) or {}).items():
-            self.options[name] = value
-        self._defaults = defaults
+        self._defaults = self.take_options(defaults)
 
     @property
     def name(self) -> str:
         return f"omlt_ext.{self.method}"
-
-    def available(self, exception_flag: bool = True) -> bool:
-        return True
-
-    def license_is_valid(self) -> bool:
-        return True
-
-    def version(self) -> tuple[int, ...]:
-        from . import __version__
-
-        return tuple(int(part) for part in __version__.split("."))
-
-    def warm_start_capable(self) -> bool:
-        return True
-
-    def __enter__(self) -> HeuristicSolver:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        return None
 
     def solve(self, model: Any, *, options: Mapping[str, object] | None = None, **keywords: Any) -> SolverResults:
         """Search, load the best point into the model's variables and return Pyomo's results object."""
@@ -124,7 +94,7 @@ class HeuristicSolver:
 
     def _settings(self, given: dict[str, Any]) -> tuple[Heuristic, SearchSettings, bool]:
         """(the heuristic with its options, how to search, whether to load) from keywords; `TypeError` for others."""
-        given = {("time_limit" if name == "timelimit" else name): value for name, value in given.items()}
+        given = renamed(given)
         own = {name: given.pop(name) for name in OWN if name in given}
         found = heuristic(self.method)
         options: Any = found
@@ -148,7 +118,7 @@ class HeuristicSolver:
         results = results_of(compiled, self.name, found.value, found.bound, int(point), seconds)
         solver = results.solver
         ended = TerminationCondition.feasible if point else TerminationCondition.noSolution
-        solver.termination_condition = _TERMINATION.get(found.status, ended)
+        solver.termination_condition = TERMINATION.get(found.status, ended)
         solver.status = SolverStatus.ok if point else SolverStatus.warning
         if found.status == "interrupted" or (found.status == "time_limit" and not point):
             solver.status = SolverStatus.aborted

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
-from pyomo.common.collections import Bunch
 from pyomo.opt import SolverResults, SolverStatus, TerminationCondition
 
 from .bridge import CompiledModel, compile_model
@@ -22,6 +21,7 @@ from .domain import Floats
 from .errors import OptionError, SolverError
 from .milp import MatrixModel
 from .pyomo_cuts import separation_of
+from .pyomo_door import TERMINATION, PyomoSolver, renamed
 from .pyomo_results import results_of
 from .pyomo_search import SearchSettings, search_model
 from .pyomo_start import START_SECONDS, CheckedPoint, check_point, find_start, seconds_left
@@ -36,21 +36,11 @@ CUT_SHARE = 0.2  # of the time limit, that cuts may take before the search
 HEURISTIC_SHARE = 0.25  # of the time limit, that a heuristic may take before the search
 ABSOLUTE_GAP = 2e-6  # HiGHS's mip_abs_gap and a rounding
 
-_TERMINATION = {
-    "optimal": TerminationCondition.optimal,
-    "infeasible": TerminationCondition.infeasible,
-    "unbounded": TerminationCondition.unbounded,
-    "infeasible_or_unbounded": TerminationCondition.infeasibleOrUnbounded,
-    "time_limit": TerminationCondition.maxTimeLimit,
-    "limit": TerminationCondition.other,
-    "interrupted": TerminationCondition.userInterrupt,
-}
-
 
 @pyo.SolverFactory.register(
     "omlt_ext.highs", doc="HiGHS through arrays, for models with ReLUBlocks; solutions are checked"
 )
-class NetworkHighs:
+class NetworkHighs(PyomoSolver):
     """`SolverFactory("omlt_ext.highs").solve(model)`: any mixed-integer linear Pyomo model, with or without networks.
 
     Keywords of `solve` (and of the constructor, as defaults): `time_limit` in seconds; `gap`, relative (HiGHS's 1e-4
@@ -75,32 +65,13 @@ class NetworkHighs:
     """
 
     def __init__(self, **defaults: Any) -> None:
-        defaults.pop("type", None)
-        self.options = Bunch()
-        for name, value in (defaults.pop("options", None) or {}).items():
-            self.options[name] = value
-        self._defaults = {**_DEFAULTS, **_known(defaults)}
-
-    def available(self, exception_flag: bool = True) -> bool:
-        return True
-
-    def license_is_valid(self) -> bool:
-        return True
+        self._defaults = {**_DEFAULTS, **_known(self.take_options(defaults))}
 
     def version(self) -> tuple[int, ...]:
         import highspy
 
         highs = highspy.Highs()
         return highs.versionMajor(), highs.versionMinor(), highs.versionPatch()
-
-    def warm_start_capable(self) -> bool:
-        return True
-
-    def __enter__(self) -> NetworkHighs:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        return None
 
     def solve(self, model: Any, *, options: Mapping[str, object] | None = None, **keywords: Any) -> SolverResults:
         """Solve `model`, load the best point into its variables and return Pyomo's results object."""
@@ -150,7 +121,7 @@ _DEFAULTS: dict[str, Any] = {
 
 
 def _known(keywords: dict[str, Any]) -> dict[str, Any]:
-    keywords = {("time_limit" if name == "timelimit" else name): value for name, value in keywords.items()}
+    keywords = renamed(keywords)
     unknown = set(keywords) - set(_DEFAULTS)
     if unknown:
         raise TypeError(
@@ -250,7 +221,7 @@ def _results(
     value = None if point is None or wrong else point.value
     results = results_of(compiled, "omlt_ext.highs", value, result.bound, 0 if point is None else 1, seconds)
     solver = results.solver
-    solver.termination_condition = _TERMINATION[result.status]
+    solver.termination_condition = TERMINATION.get(result.status, TerminationCondition.other)
     solver.status = {
         "optimal": SolverStatus.ok,
         "time_limit": SolverStatus.aborted if point is None else SolverStatus.ok,
