@@ -31,6 +31,7 @@ BLOCK = 512  # starts at most
 LOOK = 10  # steps between two looks at the clock
 RATE = 1.0, 1000.0  # from and to: of the charge for rows with outputs
 STEEP = np.float32(1e30)  # makes every slope but 0 longer than a step
+HARDER = 4.0  # growth of the charge for rows with outputs where no LP found them kept
 NEARER = 10  # steps of a projection on the way
 
 
@@ -76,6 +77,11 @@ class Ascent:
         if self.projection.low.size:
             U = self.projection.draw(self.projection(U))
         return units.leave(U)
+
+    def charge_more(self) -> bool:
+        """Charge `HARDER` times as much for rows with outputs from now on; False where there are none."""
+        self.slopes.weights *= HARDER
+        return bool(self.slopes.rows.size)
 
     def merits(self, V: Floats) -> Floats:
         """What points (m, n) are compared by: the objective, less what rows with outputs charge."""

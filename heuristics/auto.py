@@ -4,10 +4,13 @@
    the LP over its region. Where an island is given up, a walk over regions from its best point ends with a MIP over all
    regions that meet there (`finish.py`). What these find takes its place on the islands.
 2. After the first generation, a problem with few unstable neurons goes to branch and bound for some nodes, which often
-   settles it; one with whole columns, or outputs in its rows, for half of the time, since there climbs alone do not
-   lead far.
+   settles it.
 3. Where `STALL` islands in a row brought nothing better, branch and bound ends the search if no other limit does. Else
    it gets some nodes, and half of the time left if these have closed half of the gap; once, then the islands go on.
+
+A problem with whole columns or with outputs in its rows has few feasible points, and what an island has found it can
+rarely pass on. It gets rounds of gradient ascent (`gradient_ascent.py`), whose charge for the rows grows, and after the
+first of them branch and bound for half of the time.
 
 Everything is decided by what was found, never by the clock, so that the same seed takes the same way.
 """
@@ -25,6 +28,7 @@ from omlt_ext.search.problem import Problem
 
 from .ascent import Ascent
 from .finish import Finish
+from .gradient_ascent import Climbs, GradientAscent
 from .islands import Islands
 from .milp import solve
 
@@ -33,6 +37,7 @@ MANY = 200  # with more, branch and bound is not worth any time where it is limi
 NODES = 500  # of it, at first
 STALL = 24  # islands given up in a row without a better point
 HALF = 0.5
+ASCENTS = 1  # rounds before branch and bound, with whole columns or rows on outputs
 
 
 @dataclass(frozen=True)
@@ -56,10 +61,12 @@ class Auto:
         """Until the limit; without one, until branch and bound has ended."""
         relus = find_formulation(self.formulation)
         problem = problem.with_bounds()
+        if problem.integer.any() or problem.on_outputs.any():
+            _constrained(problem, incumbent, rng, relus, rounds)
+            return
         islands = Islands(problem, Ascent(problem), rng)
         finish = Finish(problem, incumbent, rng)
         unstable = sum(bounds.n_unstable for bounds in problem.bounds or ())
-        hard = bool(problem.integer.any() or problem.on_outputs.any())  # a climb alone rarely keeps such rows
         done = idle = 0
         tried = False  # whether branch and bound has had its turn after a stall
         while incumbent.goes_on() and (rounds is None or done < rounds):
@@ -67,20 +74,11 @@ class Auto:
             for i in islands.generation(incumbent.goes_on):
                 given_up += 1
                 islands.settle(i, finish.walk(islands.best(i)))
-            for i in islands.champions:
-                incumbent.offer(islands.best(i))
-                local = finish.polish(islands.best(i))
-                if local is not None:
-                    islands.settle(i, local)
-                    break
+            _polish(islands, finish, incumbent)
             done += 1
             idle = 0 if incumbent.value > value else idle + given_up
             if done == 1 and unstable <= FEW and incumbent.goes_on():
                 solve(problem, incumbent, relus, nodes=NODES, share=HALF)
-            if done == 1 and hard and incumbent.goes_on() and incumbent.time_limit is not None:
-                solve(problem, incumbent, relus, share=HALF)
-                if incumbent.v is not None:
-                    finish.walk(incumbent.v)
             if idle >= STALL and not tried and incumbent.goes_on():
                 tried = True
                 if incumbent.time_limit is None and rounds is None:
@@ -88,6 +86,35 @@ class Auto:
                     return
                 if unstable <= MANY:
                     _branch(problem, incumbent, relus)
+
+
+def _constrained(
+    problem: Problem, incumbent: Incumbent, rng: np.random.Generator, relus: Formulation, rounds: int | None
+) -> None:
+    """Rounds of gradient ascent, and branch and bound after `ASCENTS` of them; then a walk from its point, and on."""
+    run = Climbs(problem, incumbent, rng, GradientAscent())
+    done = 0
+    while incumbent.goes_on() and (rounds is None or done < rounds):
+        run.round()
+        done += 1
+        if done == ASCENTS and incumbent.goes_on():
+            unlimited = incumbent.time_limit is None
+            solve(problem, incumbent, relus, share=HALF, nodes=NODES if unlimited and rounds is not None else None)
+            if unlimited and rounds is None:
+                return
+            if incumbent.v is not None:
+                Finish(problem, incumbent, rng).walk(incumbent.v)
+
+
+def _polish(islands: Islands, finish: Finish, incumbent: Incumbent) -> None:
+    """The LP of the best champion whose region is new and has a point."""
+    for i in islands.champions:
+        incumbent.offer(islands.best(i))
+        if finish.is_new(islands.best(i)) and incumbent.goes_on():
+            local = finish.polish(islands.best(i))
+            islands.settle(i, local)
+            if local is not None:
+                return
 
 
 def _branch(problem: Problem, incumbent: Incumbent, relus: Formulation) -> None:

@@ -30,13 +30,15 @@ class Finish:
         self.walked: set[bytes] = set()
         self.widens = problem.n * sum(placed.network.n_relus for placed in problem.networks) <= SMALL
 
+    def is_new(self, v: Floats) -> bool:
+        """Whether no LP has seen the region of v."""
+        return self._key(self.problem.inside(v)) not in self.known
+
     def polish(self, v: Floats) -> Local | None:
-        """Solve the LP over the region of v; None where that was done before, or leads to nothing."""
+        """Solve the LP over the region of v, new or not; None where it has no point."""
         x = self.problem.inside(v)
         key = self._key(x)
-        if key in self.known or not self.incumbent.goes_on():
-            return None
-        entered = self._enter(x, key)
+        entered = self.known[key] if key in self.known else self._enter(x, key)
         return None if entered is None else entered[1]
 
     def walk(self, v: Floats) -> Local | None:

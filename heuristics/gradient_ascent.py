@@ -29,7 +29,6 @@ from .elites import NEAR, Elites
 from .region import Regions
 from .sign_rows import Patterns
 
-HARDER = 4.0  # growth of the charge for rows with outputs where no LP found them kept
 STALE = 8  # rounds without a better elite, after which other elites are found
 NUMBERS = 2**22  # coordinates of all starts at most
 FEW = 32  # starts of the first round; twice as many in the next, up to all
@@ -60,20 +59,19 @@ class GradientAscent:
         self, problem: Problem, incumbent: Incumbent, rng: np.random.Generator, rounds: int | None = None
     ) -> None:
         """Rounds until the limit; without one, until `patience` of them brought nothing."""
-        run = _Run(problem, incumbent, rng, self)
+        run = Climbs(problem, incumbent, rng, self)
         done = idle = 0
         while incumbent.goes_on() and (rounds is None or done < rounds):
             before = incumbent.value
-            run.climb(FEW << min(done, 20))  # a first point early, on large networks too
-            run.polish()
+            run.round()
             done += 1
             idle = 0 if incumbent.value > before else idle + 1
             if rounds is None and incumbent.time_limit is None and idle >= self.patience:
                 return
 
 
-class _Run:
-    """One search: its elites, and the regions that LPs have seen."""
+class Climbs:
+    """The rounds of one search: its elites, and the regions that LPs have seen."""
 
     def __init__(
         self, problem: Problem, incumbent: Incumbent, rng: np.random.Generator, options: GradientAscent
@@ -83,9 +81,15 @@ class _Run:
         self.elites = Elites(problem, options.elites)
         self.solved: set[bytes] = set()
         self.most = int(np.clip(NUMBERS // problem.n, 1, options.starts))
-        self.best, self.stale = -np.inf, 0
+        self.best, self.stale, self.done = -np.inf, 0, 0
         if incumbent.v is not None:
             self.elites.add(incumbent.v[None, :], self.ascent.merits(incumbent.v[None, :]))
+
+    def round(self) -> None:
+        """One round of `GradientAscent`."""
+        self.climb(FEW << min(self.done, 20))  # a first point early, on large networks too
+        self.polish()
+        self.done += 1
 
     def climb(self, count: int) -> None:
         """Climb from at most `count` starts, near the elites and far from them."""
@@ -109,8 +113,7 @@ class _Run:
             self.solved.add(key)
             tried += 1
             reached += self._solve(pattern, v)
-        if tried and not reached and self.ascent.slopes.rows.size:
-            self.ascent.slopes.weights *= HARDER
+        if tried and not reached and self.ascent.charge_more():
             self.elites.judge(self.ascent.merits)
         self.stale = 0 if self.elites.best > self.best else self.stale + 1
         self.best = self.elites.best
