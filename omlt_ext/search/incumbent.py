@@ -39,7 +39,7 @@ class Incumbent:
     gap: float = 0.0
     time_limit: float | None = None
     begin: float = field(default_factory=time.time)
-    bar: tqdm[NoReturn] = field(default_factory=lambda: bar_of(None, False))
+    bar: tqdm[NoReturn] | None = None  # a worker has none: tqdm's lock would outlive it
     v: Floats | None = None
     value: float = -np.inf
     bound: float = np.inf
@@ -125,7 +125,9 @@ class Incumbent:
         self.show()
 
     def show(self) -> None:
-        """Move the bar on."""
+        """Move the bar on, if there is one."""
+        if self.bar is None:
+            return
         self.bar.set_postfix_str(f"value {self.value:.6g}, bound {self.bound:.6g}", refresh=False)
         now = self.seconds if self.bar.total is None else min(self.seconds, self.bar.total)
         self.bar.update(now - self.bar.n)
