@@ -17,7 +17,7 @@ from ..domain import Floats, Ints
 from ..errors import SolverError
 from ..milp import MatrixModel
 from .scaling import factors, row_factors, scale_model
-from .seam import BASIC, SolveResult, States, Watch
+from .seam import BASIC, TOLERANCE, SolveResult, States, Watch
 
 SMALLEST = 1e-12  # HiGHS drops smaller coefficients; its own default of 1e-9 is too coarse for large inputs
 FEWEST, PER_LINE = 1_000, 20  # simplex iterations of an LP that is on its way, and more for each row and column
@@ -190,7 +190,9 @@ class HighsSolver:
                 self._highs.clearSolver()
                 self.set_options({"simplex_iteration_limit": highspy.kHighsIInf})
                 self._run(stop)
+            before = None
             if self._took_the_start() and not stop.is_set():
+                before = self._point()
                 self._run_without_presolve(stop, limit - (time.perf_counter() - begin))
         model_status = self._highs.getModelStatus()
         if model_status not in _STATUS:
@@ -201,8 +203,9 @@ class HighsSolver:
         info = self._highs.getInfo()
         x = value = bound = None
         if info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible or status == "optimal":
-            x = np.array(self._highs.getSolution().col_value, dtype=np.float64) * self._scaling
-            value = float(info.objective_function_value)
+            x, value = self._point()
+            if before is not None and abs(before[1] - value) <= TOLERANCE * max(1.0, abs(value)):
+                x, value = before  # what one was started from is the more exact of two equal points
         if self._has_integers and status != "infeasible":
             bound = float(info.mip_dual_bound)
         elif status == "optimal":
@@ -211,6 +214,11 @@ class HighsSolver:
             bound = None
         nodes = max(0, int(info.mip_node_count)) if self._has_integers else 0
         return SolveResult(status, x, value, bound, nodes, time.perf_counter() - begin)
+
+    def _point(self) -> tuple[Floats, float]:
+        """The point that HiGHS has, and its value."""
+        x = np.array(self._highs.getSolution().col_value, dtype=np.float64) * self._scaling
+        return x, float(self._highs.getInfo().objective_function_value)
 
     def _took_the_start(self) -> bool:
         """Whether HiGHS has called a start optimal, or a point near it, before it solved any LP.
