@@ -37,7 +37,6 @@ MANY = 200  # with more, branch and bound is not worth any time where it is limi
 NODES = 500  # of it, at first
 STALL = 24  # islands given up in a row without a better point
 HALF = 0.5
-ASCENTS = 1  # rounds before branch and bound, with whole columns or rows on outputs
 
 
 @dataclass(frozen=True)
@@ -91,13 +90,13 @@ class Auto:
 def _constrained(
     problem: Problem, incumbent: Incumbent, rng: np.random.Generator, relus: Formulation, rounds: int | None
 ) -> None:
-    """Rounds of gradient ascent, and branch and bound after `ASCENTS` of them; then a walk from its point, and on."""
+    """Rounds of gradient ascent; after the first, branch and bound and a walk from the best point."""
     run = Climbs(problem, incumbent, rng, GradientAscent())
     done = 0
     while incumbent.goes_on() and (rounds is None or done < rounds):
         run.round()
         done += 1
-        if done == ASCENTS and incumbent.goes_on():
+        if done == 1 and incumbent.goes_on():
             unlimited = incumbent.time_limit is None
             solve(problem, incumbent, relus, share=HALF, nodes=NODES if unlimited and rounds is not None else None)
             if unlimited and rounds is None:

@@ -1,7 +1,7 @@
 """Branch and bound by a mixed-integer solver, HiGHS, started from the best of some thousand forward passes.
 
 The solver sees the network in units that keep every number within [-4096, 4096] (`scale_network`), since its
-tolerances are absolute. Its dual bound counts, widened by `TOLERANCE`; its points are evaluated by the network.
+tolerances are absolute. Its dual bound counts, `raised` by its tolerance; its points are evaluated by the network.
 Source of the model: Fischetti and Jo, Constraints 23 (2018), section 2.
 """
 
@@ -22,11 +22,10 @@ from omlt_ext.plugins import formulation as find_formulation
 from omlt_ext.propagation.rounding import row_blocks
 from omlt_ext.search.incumbent import Incumbent
 from omlt_ext.search.problem import Problem
-from omlt_ext.solvers import HighsSolver, SolveResult
+from omlt_ext.solvers import HighsSolver, SolveResult, raised
 
 logger = logging.getLogger("omlt_ext")
 
-TOLERANCE = 1e-6  # of HiGHS's dual bound, relative to max(1, |bound|): its feasibility tolerance
 TIGHT = {"mip_feasibility_tolerance": 1e-9, "primal_feasibility_tolerance": 1e-9, "dual_feasibility_tolerance": 1e-9}
 CUT_SHARE = 0.2  # of the time that is left, that cuts may take
 SAMPLES = 4096
@@ -78,7 +77,7 @@ def solve(
         """Evaluate HiGHS's points while it runs; note its bound at each hundredth of the gap."""
         if point is not None:
             incumbent.offer(point[: problem.n])
-        wide = widened(bound)
+        wide = raised(bound)
         if incumbent.value <= wide < incumbent.bound - 0.01 * (incumbent.bound - incumbent.value):
             incumbent.prove(wide)
         incumbent.show()
@@ -95,13 +94,13 @@ def solve(
         except SolverError as error:
             logger.warning(f"{error}; what is known so far stands")
             return
+        if result.status == "infeasible" and incumbent.v is None:
+            result = _asked_again(model, result, left)
         incumbent.nodes += result.nodes
         if result.status == "interrupted":
             incumbent.stopped_by = result.status
         if result.x is not None:
             incumbent.offer(result.x[: problem.n])
-        if result.status == "infeasible" and incumbent.v is None:
-            result = _asked_again(model, incumbent, result)
         _trust(incumbent, result)
         if result.status != "optimal" or not incumbent.goes_on():
             return
@@ -125,20 +124,17 @@ def _with_cuts(model: MatrixModel, incumbent: Incumbent) -> MatrixModel:
     return done.model
 
 
-def _asked_again(model: MatrixModel, incumbent: Incumbent, result: SolveResult) -> SolveResult:
+def _asked_again(model: MatrixModel, result: SolveResult, left: float | None) -> SolveResult:
     """The same question without presolve, which has lost points of columns narrower than its tolerances."""
     try:
-        again = HighsSolver(model, {"presolve": "off"}).solve(time_limit=incumbent.left)
+        return HighsSolver(model, {"presolve": "off"}).solve(time_limit=left)
     except SolverError:
         return result
-    if again.x is not None:
-        incumbent.offer(again.x[: incumbent.problem.n])
-    return again
 
 
 def _trust(incumbent: Incumbent, result: SolveResult) -> None:
     """Take the solver's dual bound, unless the network itself shows that it is wrong."""
-    wide = None if result.bound is None else widened(result.bound)
+    wide = None if result.bound is None else raised(result.bound)
     if result.status == "infeasible" and incumbent.v is None:
         incumbent.stopped_by = "infeasible"
     elif result.status == "infeasible" or (wide is not None and wide < incumbent.value):
@@ -146,15 +142,6 @@ def _trust(incumbent: Incumbent, result: SolveResult) -> None:
         incumbent.refute(claim)
     elif wide is not None:
         incumbent.prove(wide)
-
-
-def widened(bound: float) -> float:
-    """A dual bound of HiGHS, larger by its tolerance.
-
-    >>> widened(1000.0)
-    1000.001
-    """
-    return bound + TOLERANCE * max(1.0, abs(bound))
 
 
 def _points(problem: Problem, rng: np.random.Generator) -> Iterator[Floats]:

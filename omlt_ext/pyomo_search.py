@@ -11,10 +11,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
 
 from .bridge import CompiledModel
@@ -29,9 +28,9 @@ from .search.incumbent import Incumbent, bar_of
 from .search.maximize import LEAST_GAP, check_options
 from .search.problem import TOLERANCE, Problem
 from .search.propagated import propagate
+from .search.result import SearchResult
 from .search.several import search_several
-from .solvers import HighsSolver, SolveResult
-from .solvers.seam import lowered
+from .solvers import HighsSolver, SolveResult, raised
 from .tightening import Effort
 
 FIRST_SECONDS, FIRST_SHARE = 10.0, 0.2  # for each solve before the search, in all and of the time that is left
@@ -57,20 +56,12 @@ class SearchSettings:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class Found(SearchResult):
     """What a search of a model ended with: `x` a point of its columns that satisfies it, None where none was found.
 
-    `value`, `bound` and `history` (seconds, value, bound) are in the model's own sense. `status` as in `SearchResult`;
-    `message` says more where there is more to say.
+    `value`, `bound` and `history` are in the model's own sense; `message` says more where there is more to say.
     """
 
-    x: Floats | None
-    value: float | None
-    bound: float | None
-    status: str
-    nodes: int = 0
-    seconds: float = 0.0
-    history: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["seconds", "value", "bound"]))
     message: str = ""
 
 
@@ -166,7 +157,7 @@ def _solved(problem: Problem, incumbent: Incumbent) -> Iterator[Floats]:
     if result.status == "infeasible" and incumbent.v is None and _confirmed(model, incumbent.left):
         incumbent.stopped_by = "infeasible"
     if result.bound is not None:
-        incumbent.prove(-lowered(-result.bound))
+        incumbent.prove(raised(result.bound))
     if result.x is None and result.status in ("unbounded", "infeasible_or_unbounded"):
         result = _attempt(model.with_objective(np.arange(0), [], maximize=True), incumbent.left)
     if result.x is not None:

@@ -19,10 +19,10 @@ from scipy import sparse
 from ..domain import Floats, Ints
 from ..errors import InfeasibleError
 from ..network import Bools
+from .problem import TOLERANCE
 
 LEAST_PIVOT = 1e-3  # of a row's largest coefficient: dividing by less would blow up rounding errors
 PASSES = 20
-FEASIBLE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +126,7 @@ def as_bounds(
     entries = np.diff(rows.A.indptr)
     empty = entries == 0
     missed = np.where(empty, np.maximum(rows.lower, -rows.upper), 0.0)
-    if (missed > FEASIBLE).any():
+    if (missed > TOLERANCE).any():
         raise InfeasibleError(f"a constraint is left without variables and cannot hold, by {float(missed.max()):g}")
     single = np.flatnonzero(entries == 1)
     at = rows.A.indptr[single]
@@ -134,10 +134,10 @@ def as_bounds(
     ends = rows.lower[single] / scale, rows.upper[single] / scale
     np.maximum.at(lower, columns, np.minimum(*ends))
     np.minimum.at(upper, columns, np.maximum(*ends))
-    lower[integer], upper[integer] = np.ceil(lower[integer] - FEASIBLE), np.floor(upper[integer] + FEASIBLE)
+    lower[integer], upper[integer] = np.ceil(lower[integer] - TOLERANCE), np.floor(upper[integer] + TOLERANCE)
     crossed = lower > upper
     size = np.maximum(1.0, np.minimum(np.abs(lower), np.abs(upper)))
-    if (lower - upper > FEASIBLE * size)[crossed].any():
+    if (lower - upper > TOLERANCE * size)[crossed].any():
         j = int(np.flatnonzero(crossed)[np.argmax((lower - upper)[crossed])])
         raise InfeasibleError(f"no value is left for {name(j)}: it must be at least {lower[j]} and at most {upper[j]}")
     middle = 0.5 * (lower[crossed] + upper[crossed])

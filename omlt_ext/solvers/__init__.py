@@ -2,7 +2,7 @@
 
 from .choice import open_solver
 from .highs import HighsSolver
-from .seam import BASIC, LOWER, UPPER, Solver, SolveResult, States, Watch, lowered
+from .seam import BASIC, LOWER, UPPER, Solver, SolveResult, States, Watch, lowered, raised
 
 __all__ = [
     "BASIC",
@@ -15,4 +15,5 @@ __all__ = [
     "Watch",
     "lowered",
     "open_solver",
+    "raised",
 ]

@@ -77,3 +77,12 @@ def lowered(bound: float) -> float:
     999.999
     """
     return bound - TOLERANCE * max(1.0, abs(bound))
+
+
+def raised(bound: float) -> float:
+    """A dual bound of a maximum, and the solver's tolerance.
+
+    >>> raised(1000.0)
+    1000.001
+    """
+    return -lowered(-bound)
