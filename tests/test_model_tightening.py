@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+from decisions import decisions
 from pyomo.contrib.fbbt.fbbt import fbbt
 from pyomo.gdp import Disjunct, Disjunction
 
@@ -63,13 +64,7 @@ def add(n: int, bias: float) -> Network:
 
 def supply(make_network: MakeNetwork, seed: int = 3) -> pyo.ConcreteModel:
     """Two networks in a row with integers, a budget and a constraint on outputs around them."""
-    model = pyo.ConcreteModel()
-    model.x = pyo.Var(range(4), bounds=(0, 2))
-    model.chosen = pyo.Var(range(4), domain=pyo.Binary)
-    model.lots = pyo.Var(domain=pyo.NonNegativeIntegers, bounds=(0, 5))
-    model.link = pyo.Constraint(range(4), rule=lambda m, i: m.x[i] <= 2 * m.chosen[i])
-    model.few = pyo.Constraint(expr=sum(model.chosen[i] for i in range(4)) <= 2)
-    model.budget = pyo.Constraint(expr=(1.0, sum(model.x[i] for i in range(4)) + 0.5 * model.lots, 2.0))
+    model = decisions(2.0)
     model.nn = ReLUBlock(make_network((4, 6, 5, 2), seed), inputs=model.x)
     model.second = ReLUBlock(make_network((2, 4, 3, 1), seed + 2), inputs=model.nn.outputs)
     model.cap = pyo.Constraint(expr=model.nn.outputs[0] <= model.nn.outputs[1] + 1)

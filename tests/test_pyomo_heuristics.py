@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+from decisions import decisions
 
 from omlt_ext import Layer, Network, ReLUBlock, plugins, pyomo_heuristics
 from omlt_ext.bridge import compile_model
@@ -69,13 +70,7 @@ def network(make_network: MakeNetwork) -> Network:
 
 def design(network: Network, **keywords: Any) -> pyo.ConcreteModel:
     """Whole lots, a choice of inputs, a budget, an output that is asked for and one that earns."""
-    model = pyo.ConcreteModel()
-    model.x = pyo.Var(range(4), bounds=(0, 2))
-    model.chosen = pyo.Var(range(4), domain=pyo.Binary)
-    model.lots = pyo.Var(domain=pyo.NonNegativeIntegers, bounds=(0, 5))
-    model.link = pyo.Constraint(range(4), rule=lambda m, i: m.x[i] <= 2 * m.chosen[i])
-    model.few = pyo.Constraint(expr=sum(model.chosen[i] for i in range(4)) <= 2)
-    model.budget = pyo.Constraint(expr=(1.0, sum(model.x[i] for i in range(4)) + 0.5 * model.lots, 4.0))
+    model = decisions(4.0)
     model.nn = ReLUBlock(network, inputs=model.x, **keywords)
     model.demand = pyo.Constraint(expr=model.nn.outputs[1] + model.lots >= 0.5)
     model.cost = pyo.Objective(expr=model.nn.outputs[0] + 0.3 * model.lots + 7.0, sense=pyo.maximize)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+from decisions import decisions
 
 from omlt_ext import Layer, Network, ReLUBlock, pyomo_solver
 from omlt_ext.bridge import compile_model
@@ -24,13 +25,7 @@ def network(make_network: Callable[..., Network]) -> Network:
 
 def design(network: Network) -> pyo.ConcreteModel:
     """A model with its own integers, budget and logic around the network."""
-    model = pyo.ConcreteModel()
-    model.x = pyo.Var(range(4), bounds=(0, 2))
-    model.chosen = pyo.Var(range(4), domain=pyo.Binary)
-    model.lots = pyo.Var(domain=pyo.NonNegativeIntegers, bounds=(0, 5))
-    model.link = pyo.Constraint(range(4), rule=lambda m, i: m.x[i] <= 2 * m.chosen[i])
-    model.few = pyo.Constraint(expr=sum(model.chosen[i] for i in range(4)) <= 2)
-    model.budget = pyo.Constraint(expr=(1.0, sum(model.x[i] for i in range(4)) + 0.5 * model.lots, 4.0))
+    model = decisions(4.0)
     model.nn = ReLUBlock(network, inputs=model.x)
     model.cost = pyo.Objective(expr=model.nn.outputs[0] + 0.3 * model.lots + 7.0, sense=pyo.maximize)
     return model
