@@ -64,6 +64,7 @@ def targets(tables: dict[str, pd.DataFrame]) -> Iterator[Row]:
     yield from ladder_targets(tables)
     yield from formulation_targets(tables)
     yield from heuristic_targets(tables)
+    yield from pruning_targets(tables)
     if "imports.summary" in tables:
         row = tables["imports.summary"].set_index("loader").loc["omlt_ext"]
         named = row["match"] + row["refused"] == row["files"]
@@ -178,6 +179,24 @@ def heuristic_targets(tables: dict[str, pd.DataFrame]) -> Iterator[Row]:
         row = tables["heuristics_memory.auto"].iloc[0]
         measured = f"{row['peak MB']:.0f} MB in {row['seconds']:.3g} s"
         yield f"auto on {row['network']} in less than 4 GiB", measured, bool(row["peak MB"] < 4295)
+
+
+def pruning_targets(tables: dict[str, pd.DataFrame]) -> Iterator[Row]:
+    """The same of pruning without fine-tuning: mean accuracies over the seeds against magnitude's."""
+    if "pruning.methods" in tables:
+        table = tables["pruning.methods"][lambda table: table["sparsity"] <= 0.95]
+        highest = table["sparsity"].max()
+        for (training, method), part in table.groupby(["training", "method"], sort=False):
+            if not method.startswith(("undecayed", "CBS")):
+                continue
+            ahead = part["against magnitude"].to_numpy()
+            points = ", ".join(f"{100 * value:+.2g}" for value in ahead)
+            asked = f"{method} at least as accurate as magnitude at 80, 90, 95 % sparsity, {training}"
+            yield asked, f"{points} points", bool((ahead >= 0).all())
+            if method == "CBS":
+                last = float(part.loc[part["sparsity"] == highest, "against magnitude"].iloc[0])
+                asked = f"CBS with update 5 points better at the highest sparsity, {training}"
+                yield asked, f"{100 * last:+.2g} points", last >= 0.05
 
 
 def machines(content: dict[str, Any]) -> pd.DataFrame:

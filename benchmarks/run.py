@@ -18,7 +18,19 @@ from networks import outside_data
 from page import PAGE, refresh
 from record import machine, show, write
 
-PLAIN = ("build", "bounds", "ladder", "large", "obbt", "milp", "cuts", "formulation_build", "validity", "changes")
+PLAIN = (
+    "build",
+    "bounds",
+    "ladder",
+    "large",
+    "obbt",
+    "milp",
+    "cuts",
+    "formulation_build",
+    "validity",
+    "changes",
+    "pruning",
+)
 OUTSIDE = ("imports", "collision_avoidance")
 HEURISTICS = ("heuristics_recorded", "heuristics_grid", "heuristics_exact", "heuristics_memory")
 GROUPS = {"all": (*PLAIN, *OUTSIDE), "heuristics": HEURISTICS}

@@ -1,14 +1,14 @@
-"""Branch and bound by a mixed-integer solver, HiGHS, started from the best of some thousand forward passes.
+"""Branch and bound by a mixed-integer solver, started from the best of some thousand forward passes.
 
-The solver sees the network in units that keep every number within [-4096, 4096] (`scale_network`), since its
-tolerances are absolute. Its dual bound counts, `raised` by its tolerance; its points are evaluated by the network.
-Source of the model: Fischetti and Jo, Constraints 23 (2018), section 2.
+The solver, HiGHS or one behind the same seam, sees the network in units that keep every number within [-4096, 4096]
+(`scale_network`), since its tolerances are absolute. Its dual bound counts, `raised` by its tolerance; its points are
+evaluated by the network. Source of the model: Fischetti and Jo, Constraints 23 (2018), section 2.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,15 +18,18 @@ from omlt_ext.domain import Floats
 from omlt_ext.encoding import Formulation
 from omlt_ext.errors import SolverError
 from omlt_ext.milp import MatrixModel
+from omlt_ext.options import check_choice
 from omlt_ext.plugins import formulation as find_formulation
 from omlt_ext.propagation.rounding import row_blocks
 from omlt_ext.search.incumbent import Incumbent
 from omlt_ext.search.problem import Problem
 from omlt_ext.solvers import HighsSolver, SolveResult, raised
+from omlt_ext.solvers.choice import open_solver
 
 logger = logging.getLogger("omlt_ext")
 
 TIGHT = {"mip_feasibility_tolerance": 1e-9, "primal_feasibility_tolerance": 1e-9, "dual_feasibility_tolerance": 1e-9}
+NODE_LIMIT = {"highs": "mip_max_nodes", "scip": "limits/nodes", "gurobi": "NodeLimit"}
 CUT_SHARE = 0.2  # of the time that is left, that cuts may take
 SAMPLES = 4096
 SAMPLE_WORK = 2**33  # multiplications that sampling may take; large networks get fewer samples
@@ -35,7 +38,10 @@ SAMPLE_BYTES = 2**26
 
 @dataclass(frozen=True)
 class Milp:
-    """HiGHS on the mixed-integer model that `formulation`, a name or an object, makes; one round is the whole search.
+    """A solver on the mixed-integer model of `formulation`, a name or an object; one round is the whole search.
+
+    `solver`: "highs", "scip" or "gurobi"; the last two are extras, and only they know formulations with SOS1 sets and
+    indicators. Raises `OptionError` for another solver.
 
     >>> from omlt_ext import Box, Layer, Network
     >>> from omlt_ext.heuristics import maximize
@@ -45,6 +51,10 @@ class Milp:
     """
 
     formulation: str | Formulation = "bigm"
+    solver: str = "highs"
+
+    def __post_init__(self) -> None:
+        check_choice("solver", self.solver, tuple(NODE_LIMIT))
 
     def search(
         self, problem: Problem, incumbent: Incumbent, rng: np.random.Generator, rounds: int | None = None
@@ -53,7 +63,7 @@ class Milp:
         relus = find_formulation(self.formulation)
         sample(problem, incumbent, rng)
         if incumbent.goes_on():
-            solve(problem, incumbent, relus)
+            solve(problem, incumbent, relus, name=self.solver)
 
 
 def sample(problem: Problem, incumbent: Incumbent, rng: np.random.Generator) -> None:
@@ -65,26 +75,41 @@ def sample(problem: Problem, incumbent: Incumbent, rng: np.random.Generator) -> 
 
 
 def solve(
-    problem: Problem, incumbent: Incumbent, formulation: Formulation, *, nodes: int | None = None, share: float = 1.0
+    problem: Problem,
+    incumbent: Incumbent,
+    formulation: Formulation,
+    *,
+    name: str = "highs",
+    nodes: int | None = None,
+    share: float = 1.0,
+    see: Callable[[MatrixModel, Floats], None] | None = None,
+    restrict: Callable[[MatrixModel], MatrixModel] | None = None,
 ) -> None:
-    """Branch and bound by HiGHS; once more with tighter tolerances where its point falls short of its bound.
+    """Branch and bound by the solver `name`; HiGHS once more with tighter tolerances where its point falls short of its
+    bound.
 
-    It ends after `nodes`, and with a time limit after `share` of the time that is left.
+    It ends after `nodes`, with a time limit after `share` of the time that is left, and soon after the incumbent has
+    enough. `see` is called with the model and each better point of its columns, `restrict` adds rows to the model.
     """
     model = _with_cuts(problem.model(formulation), incumbent)
+    if restrict is not None:
+        model = restrict(model)
 
-    def watch(point: Floats | None, bound: float) -> None:
-        """Evaluate HiGHS's points while it runs; note its bound at each hundredth of the gap."""
+    def watch(point: Floats | None, bound: float) -> bool:
+        """Evaluate the solver's points while it runs; note its bound at each hundredth of the gap."""
         if point is not None:
             incumbent.offer(point[: problem.n])
+            if see is not None:
+                see(model, point)
         wide = raised(bound)
         if incumbent.value <= wide < incumbent.bound - 0.01 * (incumbent.bound - incumbent.value):
             incumbent.prove(wide)
         incumbent.show()
+        return not incumbent.goes_on()
 
-    limit: dict[str, float] = {} if nodes is None else {"mip_max_nodes": nodes}
-    for options in (limit, limit | TIGHT):
-        solver = HighsSolver(model, options)
+    limit: dict[str, float] = {} if nodes is None else {NODE_LIMIT[name]: nodes}
+    for options in (limit, limit | TIGHT) if name == "highs" else (limit,):
+        solver = open_solver(name, model, options)
         if incumbent.v is not None:
             solver.start_from(*start_of(model, problem, incumbent.v))
         # Half the gap, since the widened bound and the network's own value lie a tolerance further apart.
@@ -94,7 +119,7 @@ def solve(
         except SolverError as error:
             logger.warning(f"{error}; what is known so far stands")
             return
-        if result.status == "infeasible" and incumbent.v is None:
+        if result.status == "infeasible" and incumbent.v is None and name == "highs":
             result = _asked_again(model, result, left)
         incumbent.nodes += result.nodes
         if result.status == "interrupted":

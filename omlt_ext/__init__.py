@@ -1,6 +1,12 @@
 """Trained ReLU networks inside optimisation models: solved on open solvers, checked against the network."""
 
-from . import pyomo_cuts, pyomo_heuristics, pyomo_solver, pyomo_tightening  # register solvers and transformations
+from . import (  # register solvers and transformations
+    pyomo_cuts,
+    pyomo_heuristics,
+    pyomo_pruning,
+    pyomo_solver,
+    pyomo_tightening,
+)
 from .block import ReLUBlock
 from .bounds import Bounds
 from .domain import Box, Polytope
@@ -23,6 +29,7 @@ __all__ = [
     "load_network",
     "pyomo_cuts",
     "pyomo_heuristics",
+    "pyomo_pruning",
     "pyomo_solver",
     "pyomo_tightening",
     "tighten_bounds",

@@ -95,6 +95,7 @@ class ReLUBlock(ScalarBlock):
         self._alone: Bounds | None = None  # what holds whatever the model around the block says
         self._limits: Limits | None = None
         self._around: Any = None  # the `Surroundings` that the bounds rely on; None: on nothing but the network
+        self._dense: tuple[AnyNetwork, Bounds | None] | None = None  # network and bounds that a substitute stands for
         self._request = Request(self.network, (_kept(inputs),), (_kept(outputs),), input_bounds, bounds, effort)
         self._encodings: tuple[Encoding, ...] = ()
 
@@ -113,6 +114,7 @@ class ReLUBlock(ScalarBlock):
     def rebuild(
         self,
         *,
+        network: object = None,
         input_bounds: object = None,
         bounds: Bounds | None = None,
         effort: str | None = None,
@@ -121,15 +123,22 @@ class ReLUBlock(ScalarBlock):
         """Take the bounds of the input variables again, tighten, and write the layers anew.
 
         Call it after changing the variables' bounds, or to replace what is given here. `inputs` and `outputs` stay
-        the same variables; what lies in `layer` is made anew, so write constraints and bounds of yours on it again.
+        the same variables, so that another `network` must have as many of them; bounds given for the old network are
+        then forgotten. What lies in `layer` is made anew, so write constraints and bounds of yours on it again.
         What the transformation "omlt_ext.tighten_bounds" has found out from the model around the block is forgotten,
         since that may have changed. Where this raises, the block is left as it was.
         """
         old = self._request
+        wanted = old.network if network is None else load_network(network, smooth=True)
+        counts = [(part.n_inputs, part.n_outputs) for part in (old.network, wanted)]
+        if counts[0] != counts[1]:
+            raise ShapeError(f"{self.name} has {counts[0]} inputs and outputs, the new network {counts[1]}")
+        kept = old.bounds if wanted is old.network else None
         request = replace(
             old,
+            network=wanted,
             input_bounds=old.input_bounds if input_bounds is None else input_bounds,
-            bounds=old.bounds if bounds is None else bounds,
+            bounds=kept if bounds is None else bounds,
             effort=effort or old.effort,
             new_bounds=input_bounds is not None,
         )
@@ -138,11 +147,12 @@ class ReLUBlock(ScalarBlock):
 
     def _build(self, request: Request | None = None, method: Formulation | None = None) -> None:
         request, method = request or self._request, method or self.formulation
-        check_formulation(self.network, method)
+        network = request.network
+        check_formulation(network, method)
         box = resolve_box(self, request)
-        found = tighten_mixed(self.network, box, effort=request.effort, bounds=self._known_bounds(request, box))
-        encodings = encode_mixed(self.network, found, method)
-        self._request, self.formulation = request, method
+        found = tighten_mixed(network, box, effort=request.effort, bounds=self._known_bounds(request, box))
+        encodings = encode_mixed(network, found, method)
+        self.network, self._request, self.formulation = network, request, method
         self._alone, self._limits, self._around = found, None, None
         attach_inputs(self, request, box)
         self._write(found, encodings)
@@ -171,7 +181,7 @@ class ReLUBlock(ScalarBlock):
 
     def _known_bounds(self, request: Request, box: Box) -> Bounds | None:
         """The user's bounds and, where the box has only shrunk, those that the block has already."""
-        old = self._alone
+        old = self._alone if request.network is self.network else None
         if old is None or not (old.box.contains(box.lower) and old.box.contains(box.upper)):
             return request.bounds
         return old if request.bounds is None else old.intersect(request.bounds)

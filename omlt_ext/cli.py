@@ -1,7 +1,8 @@
-"""The command line `omlt-ext`: look at a network file, bound its neurons, maximise an output.
+"""The command line `omlt-ext`: look at a network file, bound its neurons, maximise an output, prune it.
 
 Each command prints a table, or with --json one JSON object and nothing else on standard output. Errors go to standard
-error in one line. One module for each command: `cli_bounds`, `cli_maximize`; what they share is in `cli_common`.
+error in one line. One module for each command: `cli_bounds`, `cli_maximize`, `cli_prune`; what they share is in
+`cli_common`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from . import cli_bounds, cli_maximize
+from . import cli_bounds, cli_maximize, cli_prune
 from .cli_common import DONE, FAILED, INTERRUPTED, load, numbers_in, print_json
 from .errors import OmltExtError
 
@@ -71,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     kind = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser(
         prog="omlt-ext",
-        description="Trained ReLU networks: what a file holds, bounds of its neurons, the maximum of an output.",
+        description="Trained ReLU networks: what a file holds, bounds of neurons, the largest output, sparse copies.",
         epilog=EXIT_CODES,
         formatter_class=kind,
     )
@@ -105,6 +106,8 @@ def parser() -> argparse.ArgumentParser:
     cli_bounds.add_arguments(command("bounds", cli_bounds.run, title, source, domain))
     title = "The maximum of one output, or of a weighted sum."
     cli_maximize.add_arguments(command("maximize", cli_maximize.run, title, source, domain))
+    title = "A sparse copy of a network, and what it costs."
+    cli_prune.add_arguments(command("prune", cli_prune.run, title, source))
     return top
 
 

@@ -11,6 +11,7 @@ from .errors import FormulationError, OmltExtError
 
 FORMULATIONS = "omlt_ext.formulations"
 HEURISTICS = "omlt_ext.heuristics"
+PRUNING = "omlt_ext.pruning"
 
 
 @cache

@@ -120,6 +120,17 @@ def test_changes_are_measured(tmp_path: Path) -> None:
     assert len(table(tmp_path, "changes.changes")) == 3
 
 
+def test_pruning_methods_are_compared(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    run("pruning", tmp_path)
+    methods = table(tmp_path, "pruning.methods")
+    assert methods.groupby("training", sort=False).size().tolist() == [7, 7]
+    one = methods[methods["training"] == "SGD"].set_index("method")["accuracy"]
+    steps = table(tmp_path, "pruning.steps").set_index("plan")
+    for method in ("magnitude", "undecayed", "CBS"):  # the same networks in both tables
+        assert steps.loc["1 step", method] == pytest.approx(one[method], abs=1e-6)
+
+
 def test_searches_are_compared_and_resumed(tmp_path: Path) -> None:
     run("heuristics", tmp_path)
     lines = (tmp_path / "heuristics.jsonl").read_text().splitlines()
@@ -305,6 +316,17 @@ def test_targets_of_the_searches(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [reached for *_, reached in heuristic_targets({"heuristics_recorded.walk": walk})] == [False]
     exact = pd.DataFrame({"solved exactly": [30], "optimum found": [27], "slowest s": [9.0]})
     assert [reached for *_, reached in heuristic_targets({"heuristics_exact.summary": exact})] == [True]
+
+
+def test_targets_of_pruning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At every sparsity up to 95 %; above, a method may fall behind."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from page import pruning_targets
+
+    rows = [(s, method) for s in (0.8, 0.95, 0.98) for method in ("magnitude", "undecayed", "CBS, selection", "CBS")]
+    methods = pd.DataFrame(rows, columns=["sparsity", "method"]).assign(training="SGD")
+    methods["against magnitude"] = [0, 0.01, 0.0, 0.02, 0, 0.0, -0.001, 0.04, 0, -0.1, -0.1, -0.1]
+    assert [reached for *_, reached in pruning_targets({"pruning.methods": methods})] == [True, False, True, False]
 
 
 def test_the_page_has_a_place_for_every_table_it_names() -> None:

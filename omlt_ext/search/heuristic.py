@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +19,8 @@ class Heuristic(Protocol):
     `search` offers points to `incumbent` until `incumbent.goes_on()` is False or its own work is done: `rounds` of it,
     where `rounds` is given; what a round is, the heuristic says. With the same `rng` and enough time it does the same.
     It lets Ctrl-C pass through: what was offered is kept. Without a time limit and without `rounds` it ends by itself.
+
+    It may have a method `nth(j)` as well: the heuristic that takes its place as the j-th of several side by side.
     """
 
     def search(
@@ -42,3 +45,9 @@ def heuristic(choice: str | Heuristic) -> Heuristic:
         raise OptionError(f"unknown method {choice!r}; choose one of {known}")
     made: Heuristic = load(HEURISTICS, choice)()
     return made
+
+
+def nth(chosen: Heuristic, j: int) -> Heuristic:
+    """The j-th of several searches side by side: the heuristic itself, unless it says otherwise."""
+    other: Callable[[int], Heuristic] | None = getattr(chosen, "nth", None)
+    return chosen if other is None else other(j)

@@ -112,7 +112,7 @@ class Incumbent:
             where = f"a point that satisfies the rows to {TOLERANCE:g}"
             cause = "A steep network makes much of this tolerance: scale the rows, or"
         logger.warning(
-            f"HiGHS says that there is {claim}, but the network has the value {self.value} at {where}; "
+            f"the solver says that there is {claim}, but the network has the value {self.value} at {where}; "
             f"the solver's bound is left out. {cause} give a smaller box"
         )
 

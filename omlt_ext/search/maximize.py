@@ -59,9 +59,9 @@ def maximize(
     (-c) . f(x): value and bound are then those of (-c) . f(x).
 
     `method`, a name or a heuristic with options of its own: "auto" (the default), "relaxing_walk", "gradient_ascent",
-    "sample_mip", "milp", or what another package has registered. Before it begins, propagation with `effort` (as in
-    `tighten_bounds`) bounds the objective. `formulation`, a name or an object, is that of the mixed-integer models that
-    a method makes.
+    "sample_mip", "pruned_surrogate", "milp", or what another package has registered. Before it begins, propagation with
+    `effort` (as in `tighten_bounds`) bounds the objective. `formulation`, a name or an object, is that of the
+    mixed-integer models that a method makes.
 
     The search ends when (bound - value) / max(1, |value|) <= gap, with `gap` at least 1e-5; status "optimal" says that
     it did. `time_limit` in seconds covers everything; it is looked at between steps and inside solves, so that one

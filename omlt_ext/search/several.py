@@ -19,7 +19,7 @@ import numpy as np
 
 from ..domain import Floats
 from ..tightening.parallel import ExecutorGone, outcomes
-from .heuristic import Heuristic
+from .heuristic import Heuristic, nth
 from .incumbent import Incumbent
 from .problem import Problem
 
@@ -70,7 +70,7 @@ def search_several(
     count = SEARCHES if searches is None else searches
     deadline = None if incumbent.time_limit is None else incumbent.begin + incumbent.time_limit
     task = SearchTask(chosen, problem, incumbent.gap, incumbent.v, (seed, 0), rounds, time.time(), deadline)
-    tasks = [replace(task, seed=(seed, j)) for j in range(count)]
+    tasks = [replace(task, seed=(seed, j), heuristic=nth(chosen, j)) for j in range(count)]
     lost, rows = [], [(incumbent.begin + seconds, value, bound) for seconds, value, bound in incumbent.rows]
     try:
         for outcome in outcomes(run_search, tasks, executor, patient=True):
