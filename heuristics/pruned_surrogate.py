@@ -64,9 +64,9 @@ class PrunedSurrogate:
     problem again and again: "cut" takes the activation pattern of its best point out each time, "reoptimize" first
     searches the dense problem within that pattern's region. `repair=False`: no walks.
 
-    Sparse searches take half of the time at most, and each ends where a share (15 %) of the time has brought nothing better
-    for the dense networks. Without a time limit, each ends after 200 nodes or 4 rounds, and the
-    same seed gives the same result.
+    Sparse searches take half of the time at most, and each ends where 15 % of the time have brought nothing better for
+    the dense networks. Without a time limit, each ends after 200 nodes or 4 rounds, and the same seed gives the same
+    result.
 
     Raises `OptionError` for values that cannot be.
 
@@ -77,7 +77,7 @@ class PrunedSurrogate:
     ('optimal', 2.0, array([-1.]))
     """
 
-    sparsity: float | Sequence[float] = 0.8
+    sparsity: float | Sequence[float] = 0.5
     method: str | Method = "magnitude"
     inner: str | Heuristic = "highs"
     mode: str = "observe"

@@ -34,7 +34,8 @@ PART = 0.25  # of the time that is left, that one solve may take where there are
 class Stage:
     """Sparse searches for `incumbent`, that of the dense `problem`, until `deadline`, a time of `time.time()`.
 
-    Each ends where it has brought nothing better for `patience` seconds. `repair` is called with each point that is the best of a sparse problem so far. `rounds` are those of a heuristic.
+    Each ends where it has brought nothing better for `patience` seconds. `repair` is called with each point that is the
+    best of a sparse problem so far. `rounds` are those of a heuristic.
     """
 
     problem: Problem

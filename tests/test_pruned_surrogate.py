@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -154,6 +155,21 @@ def test_a_relay_offers_to_both() -> None:
     assert dense.bound == np.inf
     dense.stopped_by = "interrupted"
     assert not Relay(sparse, dense=dense, found=found.append).goes_on()
+
+
+def test_a_relay_waits_for_better_dense_points() -> None:
+    problem = over_box((3, 6, 5, 1), 1).with_bounds()
+    dense = Incumbent(problem)
+    relay = Relay(problem, dense=dense, found=lambda v: None, patience=0.3)
+    assert relay.goes_on()
+    time.sleep(0.2)
+    dense.offer(problem.box(0).center)  # whoever finds it
+    assert relay.goes_on()
+    time.sleep(0.2)
+    assert relay.goes_on()
+    time.sleep(0.2)
+    assert not relay.goes_on()
+    assert dense.goes_on()
 
 
 def test_repair_walks_from_points_that_are_rated_above_earlier_ones() -> None:

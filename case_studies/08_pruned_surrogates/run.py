@@ -31,10 +31,17 @@ def plan(options: argparse.Namespace) -> list[list[Task]]:
         cases = [Attack(0, 0, 5, depth, 6, options.scale) for depth in (1, 2)] + [Maximum(5, 2, 8, 50)]
     else:
         cases = [*attacks(options.mnist is not None, options.scale)[: options.instances], *maxima()]
-    limit = options.time_limit or (1.0 if options.small else 60.0 if options.mnist else 7.0)
+    limit = options.time_limit or (1.0 if options.small else 60.0 if options.mnist else 6.0)
     names = list(dict.fromkeys([DENSE, *options.settings]))
     cases = [case for case in cases if options.task in (case.task, "both")]
     return [[(case, name, limit, options.mnist) for name in settings_of(case, names)] for case in cases]
+
+
+def positive(word: str) -> int:
+    """A whole number of at least 1; argparse says so where it is none."""
+    if not word.isdecimal() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word!r} is no whole number of at least 1")
+    return int(word)
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
@@ -42,13 +49,13 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--small", action="store_true", help="three tiny networks: some seconds")
     parser.add_argument("--mnist", type=Path, metavar="FILE", help="MNIST as an .npz or a folder of idx files")
     parser.add_argument("--task", choices=("both", "attack", "maximum"), default="both", help="one of the two tasks")
-    parser.add_argument("--instances", type=int, default=48, help="the first so many attacks (48)")
+    parser.add_argument("--instances", type=positive, default=48, help="the first so many attacks (48)")
     parser.add_argument(
         "--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS), help="some of them, and dense"
     )
-    parser.add_argument("--time-limit", type=float, help="seconds of each run (7; 60 with MNIST)")
+    parser.add_argument("--time-limit", type=float, help="seconds of each run (6; 60 with MNIST)")
     parser.add_argument("--scale", type=float, help="of the budget U(4.5, 5.5) (side / 28 with digits, 1 with MNIST)")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at the same time, each on a core (1)")
+    parser.add_argument("--jobs", type=positive, default=1, help="runs at the same time, each on a core (1)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out", help="folder of runs and results")
     options = parser.parse_args(arguments)
 

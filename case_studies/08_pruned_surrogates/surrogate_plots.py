@@ -1,4 +1,4 @@
-"""Two plots: when images are misread, and what the settings have in the end, each against the dense MILP."""
+"""Two plots: by when how many images are misread, and how far behind the best each setting ends."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ COLOURS = {
     "weights-0.9": "#00a6fb",
     "neurons-0.2": "#e9a03b",
     "neurons-0.3": "#bc6c25",
+    "plain-0.8": "#cdb4db",
+    "plain-0.9": "#ffafcc",
     "auto": "#5a189a",
     "relaxing_walk": "#1d4e89",
     "sample_mip": "#9a8c98",
 }
+TITLES = {"attack": "margins of images", "maximum": "maxima of random networks"}
 SOONEST = 0.01  # seconds; what came before is drawn there
 
 
@@ -31,45 +34,31 @@ def draw(rows: pd.DataFrame, out: Path) -> None:
     except ImportError:
         print("no plots: matplotlib is missing (pip install 'omlt-ext[plot]')", file=sys.stderr)
         return
-    limit = rows["limit"].max()
     images = rows[rows["task"] == "attack"]
     if len(images):
-        figure = Figure(figsize=(12, 4.6), layout="constrained")
-        cactus, scatter = figure.subplots(1, 2)
+        figure = Figure(figsize=(9, 4.6), layout="constrained")
+        axes = figure.subplots()
         for setting, part in images.groupby("setting", sort=False):
             seconds = np.sort(part["first"][np.isfinite(part["first"])].clip(lower=SOONEST))
-            steps = np.concatenate([[SOONEST], seconds, [limit]])
+            steps = np.concatenate([[SOONEST], seconds, [rows["limit"].max()]])
             count = np.concatenate([np.arange(len(seconds) + 1), [len(seconds)]])
-            cactus.step(steps, count, where="post", lw=1.8, label=setting, **style(setting))
-        cactus.set(xscale="log", xlabel="seconds", ylabel="images misread by then", title="how soon images are misread")
-        never = 2.0 * limit
-        for setting, part in images.groupby("setting", sort=False):
-            if setting in COLOURS and setting != "dense":
-                x, y = (part[name].clip(lower=SOONEST, upper=never) for name in ("dense first", "first"))
-                scatter.scatter(x, y, s=18, alpha=0.7, color=COLOURS[setting])
-        scatter.plot([SOONEST, never], [SOONEST, never], color="grey", lw=0.8)
-        for line in (scatter.axhline, scatter.axvline):
-            line(limit, color="grey", lw=0.8, ls=":")
-        title = "below the line: sooner than dense; past the dots: never"
-        scatter.set(xscale="log", yscale="log", xlabel="dense, seconds to the first", ylabel="seconds", title=title)
-        for axes in (cactus, scatter):
-            axes.grid(alpha=0.3)
-        figure.legend(*cactus.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+            axes.step(steps, count, where="post", lw=1.8, label=setting, **style(setting))
+        axes.set(xscale="log", xlabel="seconds", ylabel="images misread by then", ylim=(-0.5, images["case"].nunique()))
+        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
         _save(figure, out / "first.png")
 
     tasks = [task for task in ("attack", "maximum") if (rows["task"] == task).any()]
-    figure = Figure(figsize=(6 * len(tasks), 4.6), layout="constrained")
+    figure = Figure(figsize=(6 * len(tasks), 4.8), layout="constrained")
     for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
-        part = rows[(rows["task"] == task) & (rows["setting"] != "dense")]
+        part = rows[(rows["task"] == task) & np.isfinite(rows["behind"])]
         names = list(part["setting"].unique())
-        gains = [part[part["setting"] == name]["ahead"].replace([np.inf, -np.inf], np.nan).dropna() for name in names]
-        axes.boxplot(gains, orientation="horizontal", widths=0.6, flierprops={"markersize": 3})
-        axes.axvline(0.0, color="black", lw=0.8)
-        axes.set_yticks(range(1, len(names) + 1), names, fontsize=9)
-        axes.invert_yaxis()
-        axes.set_title("margin" if task == "attack" else "value of a random network")
-        axes.set(xscale="symlog", xlabel="ahead of the dense MILP at the limit, relative")
-        axes.grid(alpha=0.3, axis="x")
+        behind = [-part[part["setting"] == name]["behind"] for name in names]
+        axes.boxplot(behind, widths=0.6, flierprops={"markersize": 3})
+        axes.set_xticks(range(1, len(names) + 1), names, fontsize=9, rotation=60, ha="right")
+        axes.set(ylabel="behind the best of all settings, relative", title=TITLES[task])
+        axes.grid(alpha=0.3, axis="y")
     _save(figure, out / "values.png")
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,8 +17,12 @@ import pyomo.environ as pyo
 from surrogate_cases import Case, Question
 
 from omlt_ext.errors import ReadError
+from omlt_ext.heuristics.milp import Milp
+from omlt_ext.heuristics.pruned_surrogate import PrunedSurrogate
 from omlt_ext.pruning import prune
 from omlt_ext.pruning.finetune import Finetune
+from omlt_ext.search.incumbent import Incumbent
+from omlt_ext.search.problem import Problem
 
 Record: TypeAlias = dict[str, Any]
 Task: TypeAlias = tuple[Case, str, float, Path | None]  # question, setting, seconds, file of images
@@ -30,27 +34,48 @@ TUNED = Finetune(epochs=10, learning_rate=0.01, rewind=True)
 
 
 @dataclass(frozen=True)
-class Setting:
-    """A solver of the package; where it is a surrogate, how the network is pruned, and whether it walks as well.
+class PlainMilp:
+    """Branch and bound alone: a `Milp` is started by walks over the sparse networks, any other search is not."""
 
-    The one that walks has no other options than its own defaults.
+    def search(
+        self, problem: Problem, incumbent: Incumbent, rng: np.random.Generator, rounds: int | None = None
+    ) -> None:
+        Milp().search(problem, incumbent, rng, rounds)
+
+
+JUDGED = {"repair": False}  # the dense network only judges
+PLAIN = {"repair": False, "inner": PlainMilp()}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A solver of the package; where it is a surrogate, how the network is pruned, and other options of the solver.
+
+    Without such options the solver is used as it comes, and pruning is told for the tables only.
     """
 
     solver: str
     pruning: str | None = None
     sparsity: float = 0.0
     tuned: bool = False
-    walks: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
 
 
-SPARSE = {f"weights-{s}": Setting("pruned_surrogate", "magnitude", s) for s in (0.5, 0.8, 0.9)} | {
-    f"neurons-{s}": Setting("pruned_surrogate", "neurons", s) for s in (0.2, 0.3)
-}
-FINE = {f"{name}-tuned": replace(setting, tuned=True) for name, setting in SPARSE.items()}
-SEARCHES = {name: Setting(name) for name in ("auto", "relaxing_walk", "sample_mip")}
+def _sparse(pruning: str, sparsity: float, options: dict[str, Any] = JUDGED) -> Setting:
+    return Setting("pruned_surrogate", pruning, sparsity, options=options)
+
+
 DENSE = "dense"
-SURROGATE = Setting("pruned_surrogate", "magnitude", 0.8, walks=True)
-SETTINGS = {DENSE: Setting("milp"), "surrogate": SURROGATE, **SPARSE, **FINE, **SEARCHES}
+SPARSE = {f"weights-{s}": _sparse("magnitude", s) for s in (0.5, 0.8, 0.9)}
+SPARSE |= {f"neurons-{s}": _sparse("neurons", s) for s in (0.2, 0.3)}
+SETTINGS = {
+    DENSE: Setting("milp"),
+    "surrogate": _sparse(str(PrunedSurrogate().method), PrunedSurrogate().sparsities[0], {}),
+    **SPARSE,
+    **{f"{name}-tuned": replace(setting, tuned=True) for name, setting in SPARSE.items()},
+    **{f"plain-{s}": _sparse("magnitude", s, PLAIN) for s in (0.8, 0.9)},
+    **{name: Setting(name) for name in ("auto", "relaxing_walk", "sample_mip")},
+}
 
 
 def settings_of(case: Case, chosen: list[str]) -> list[str]:
@@ -104,11 +129,10 @@ def surrogate_options(question: Question, setting: Setting) -> tuple[dict[str, A
     about: Record = {"prune seconds": round(time.perf_counter() - begin, 3), "relus": pruned.network.n_relus}
     accuracy = pruned.report.accuracy
     about |= {} if accuracy is None else {"dense accuracy": accuracy[0], "accuracy": accuracy[1]}
-    if setting.walks:
+    if not setting.options:
         return {}, about
-    if setting.tuned:
-        return {"pruned": pruned.network, "repair": False}, about
-    return {"method": setting.pruning, "sparsity": setting.sparsity, "repair": False}, about
+    how = {"pruned": pruned.network} if setting.tuned else {"method": setting.pruning, "sparsity": setting.sparsity}
+    return {**how, **setting.options}, about
 
 
 def outcomes(tasks: list[Task], jobs: int) -> Iterator[Record]:
@@ -116,8 +140,10 @@ def outcomes(tasks: list[Task], jobs: int) -> Iterator[Record]:
     if jobs == 1:
         yield from map(measure, tasks)
         return
-    with get_context("spawn").Pool(jobs, deaf) as pool:  # leaving it ends the workers
+    with get_context("spawn").Pool(jobs, deaf) as pool:  # an interruption ends the workers
         yield from pool.imap_unordered(measure, tasks)
+        pool.close()  # all is done: the workers end by themselves
+        pool.join()
 
 
 def deaf() -> None:
