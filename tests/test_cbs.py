@@ -1,6 +1,8 @@
 """The Combinatorial Brain Surgeon against the formulas it comes from, written out with dense matrices."""
 
 import itertools
+import tracemalloc
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omlt_ext import Layer, Network
-from omlt_ext.errors import OptionError
+from omlt_ext.errors import OptionError, SolverError
 from omlt_ext.pruning import Data, prune
 from omlt_ext.pruning.cbs import CBS, _random_start
 from omlt_ext.pruning.exact_selection import LARGEST, exact_selection
@@ -204,6 +206,12 @@ def test_an_exact_selection_is_for_small_networks():
         CBS(exact=True).prune(task)
 
 
+def test_an_exact_selection_without_a_proof_says_so(monkeypatch):
+    monkeypatch.setattr("omlt_ext.pruning.exact_selection.SECONDS", 0.0)
+    with pytest.raises(SolverError, match="use exact=False"):
+        CBS(exact=True).prune(task_of((4, 5, 4, 1), 0))
+
+
 @given(SEEDS, st.floats(0.0, 1.0), st.booleans(), st.booleans())
 @settings(max_examples=20, deadline=None)
 def test_random_starts_keep_the_right_number_of_every_group(seed, share, layers, labels):
@@ -266,6 +274,41 @@ def test_of_the_training_loss_cbs_costs_no_more_than_magnitude_and_less_with_the
         for method, steps in (("magnitude", 1), (CBS(update=False), 1), (CBS(), 1), (CBS(), 6))
     )
     assert gradual < moved < selected < plain
+
+
+def test_on_trained_digits_cbs_beats_magnitude_and_its_update_is_worth_most():
+    pytest.importorskip("sklearn")
+    from sklearn.datasets import load_digits
+    from sklearn.neural_network import MLPClassifier
+
+    X, y = load_digits(return_X_y=True)
+    train, test = (X[:1200] / 16.0, y[:1200]), (X[1200:] / 16.0, y[1200:])
+    trained = MLPClassifier(
+        (40, 40), max_iter=60, learning_rate_init=0.005, random_state=0, tol=0.0, n_iter_no_change=60
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # not converged: the loss is small, and that is enough
+        trained.fit(*train)
+    stack = list(zip(trained.coefs_, trained.intercepts_, strict=True))
+    network = Network([Layer(W.T, b, relu=k < len(stack) - 1) for k, (W, b) in enumerate(stack)])
+    plain, selected, moved, gradual = (
+        (prune(network, method, 0.9, train, steps=steps).network(test[0]).argmax(axis=1) == test[1]).mean()
+        for method, steps in (("magnitude", 1), (CBS(update=False), 1), (CBS(), 1), (CBS(), 5))
+    )
+    assert plain + 0.05 < selected < moved < gradual
+    assert gradual > 0.8
+
+
+def test_neither_the_hessian_nor_all_gradients_are_formed():
+    task = task_of((100, 200, 100, 10), 0, 0.5, n=600)
+    whole = 8 * 600 * task.w.size
+    assert whole > 190e6
+    tracemalloc.start()
+    try:
+        CBS(passes=2).prune(task)
+        assert tracemalloc.get_traced_memory()[1] < whole / 2
+    finally:
+        tracemalloc.stop()
 
 
 def test_without_any_effect_magnitudes_decide():

@@ -96,7 +96,7 @@ class CBS:
             total = float((gradients.squares() * (task.w != 0.0)).sum())
             if not np.isfinite(total * total * learned.n_samples**2):
                 raise OptionError("the gradients of the loss overflow on these data; scale the data or the network")
-        mean = total / max(1, np.count_nonzero(task.w))
+        mean = total / max(1, int((task.w != 0.0).sum()))
         return gradients, self.damp * mean or 1.0  # where no weight has any effect, magnitudes decide
 
     def _masks(self, task: Task, selection: Selection, loss: Callable[[Bools], float]) -> list[Bools]:

@@ -22,8 +22,9 @@ from ..domain import Floats
 from ..errors import OptionError
 from ..network import Bools
 from ..propagation.rounding import row_blocks
-from .gradients import BLOCK_BYTES, SampleGradients
+from .gradients import SampleGradients
 
+BLOCK_BYTES = 2**23  # of columns of G that are multiplied together
 SCALES = (1.0, 0.5, 0.25, 0.125, 0.0)  # parts of the update that are tried on the loss itself
 
 
