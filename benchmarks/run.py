@@ -30,6 +30,8 @@ PLAIN = (
     "validity",
     "changes",
     "pruning",
+    "densities",
+    "pruning_memory",
 )
 OUTSIDE = ("imports", "collision_avoidance")
 HEURISTICS = ("heuristics_recorded", "heuristics_grid", "heuristics_exact", "heuristics_memory")

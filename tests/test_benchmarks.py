@@ -318,6 +318,18 @@ def test_targets_of_the_searches(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [reached for *_, reached in heuristic_targets({"heuristics_exact.summary": exact})] == [True]
 
 
+def test_densities_keep_the_same_number_of_weights(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    run("densities", tmp_path)
+    total = table(tmp_path, "densities.total")
+    sizes = np.array([64 * 12, 12 * 12, 12 * 10])
+    shares = total[[f"share of layer {k} %" for k in range(3)]].to_numpy() / 100
+    assert np.allclose(shares @ sizes, 0.05 * sizes.sum(), atol=0.5)
+    by_rule = total.set_index("rule")
+    assert by_rule.loc["regions", "ln R"] >= by_rule.loc["equal before the output", "ln R"]
+    assert set(table(tmp_path, "densities.hidden")["share of layer 2 %"]) == {100.0}
+
+
 def test_targets_of_pruning(monkeypatch: pytest.MonkeyPatch) -> None:
     """At every sparsity up to 95 %; above, a method may fall behind."""
     monkeypatch.syspath_prepend(BENCHMARKS)
