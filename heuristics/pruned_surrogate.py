@@ -26,6 +26,7 @@ from omlt_ext.encoding import Formulation
 from omlt_ext.errors import BoundsError, NetworkError, OptionError
 from omlt_ext.network import Network
 from omlt_ext.options import check_choice, check_flag, check_number
+from omlt_ext.plugins import HEURISTICS, names
 from omlt_ext.plugins import formulation as find_formulation
 from omlt_ext.pruning.method import Method, pruning_method
 from omlt_ext.search import SearchResult
@@ -96,7 +97,10 @@ class PrunedSurrogate:
         check_flag("repair", self.repair)
         pruning_method(self.method)
         if not all(isinstance(network, Network) for network in self._ready()):
-            raise OptionError(f"pruned is {self.pruned!r}; it must be a Network, or one for each network of the model")
+            raise OptionError(
+                f"pruned is {self.pruned!r}; it must be a Network, such as prune(...).network, or one for each network "
+                "of the model"
+            )
         inner = self._inner()
         if self.mode != "observe" and not isinstance(inner, Milp):
             raise OptionError(
@@ -170,6 +174,8 @@ class PrunedSurrogate:
         """The search of the sparse problems and of the dense one."""
         if isinstance(self.inner, str) and self.inner in NODE_LIMIT:
             return Milp(self.formulation, self.inner)
+        if isinstance(self.inner, str):
+            check_choice("inner", self.inner, (*NODE_LIMIT, *names(HEURISTICS)))
         found = heuristic(self.inner)
         if isinstance(found, PrunedSurrogate):
             raise OptionError("inner is 'pruned_surrogate' itself; choose another search")

@@ -20,14 +20,12 @@ import numpy as np
 from omlt_ext.domain import Floats
 from omlt_ext.errors import OptionError
 from omlt_ext.network import Network
-from omlt_ext.pruning import prune
+from omlt_ext.pruning import Data, prune
 from omlt_ext.pruning.method import Method
 from omlt_ext.search.incumbent import Incumbent
 from omlt_ext.search.problem import TOLERANCE, Problem
 
 from .finish import Finish
-
-DRAWN = 512  # points of the box that a method learns from where there are no data
 
 
 def stand_in(problem: Problem, method: Method, sparsity: float, data: object, rng: np.random.Generator) -> Problem:
@@ -35,7 +33,7 @@ def stand_in(problem: Problem, method: Method, sparsity: float, data: object, rn
 
     A network without ReLUs stays.
 
-    `data` as in `prune`, for a problem with one network; None: `DRAWN` points of the box, for methods that need some.
+    `data` as in `prune`, for a problem with one network; None: points drawn from the box, for methods that need some.
 
     >>> from omlt_ext import Box, Layer, Network
     >>> hidden = Layer([[1.0, 0.2], [0.1, 2.0], [0.1, 0.0]], [0.0, 0.0, 1.0], relu=True)
@@ -55,9 +53,9 @@ def stand_in(problem: Problem, method: Method, sparsity: float, data: object, rn
         )
     networks = [placed.network for placed in problem.networks]
     for b, network in enumerate(networks):
-        points = problem.box(b).sample(DRAWN, rng) if data is None and method.needs_data else data
+        samples = Data.drawn(network, problem.box(b), rng) if data is None and method.needs_data else data
         if network.n_relus and sparsity > 0.0:
-            networks[b] = prune(network, method, sparsity, points, seed=int(rng.integers(2**31))).network
+            networks[b] = prune(network, method, sparsity, samples, seed=int(rng.integers(2**31))).network
     return with_networks(problem, networks)
 
 

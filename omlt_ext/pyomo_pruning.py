@@ -111,13 +111,19 @@ class SubstitutePruned(Transformation):
             found[block.name] = prune(dense, method, sparsity, samples, seed=seed, **keywords)
         before = [_dense(block) for block in blocks]
         states = [_bounds(block) for block in blocks]
+        changed: list[tuple[ReLUBlock, Any, Any]] = []
         try:
             for block, pair in zip(blocks, before, strict=True):
+                now = (block.network, block._request.bounds), block._dense
                 block.rebuild(network=found[block.name].network)
                 block._dense = pair
+                changed.append((block, *now))
             _settle(blocks)
         except OmltExtError:
-            self._undo(model, [block for block in blocks if block._dense is not None])
+            for block, (network, bounds), pair in changed:
+                block.rebuild(network=network, bounds=bounds)
+                block._dense = pair
+            _settle(blocks)
             raise
         self.pruned = found
         self.report = pd.DataFrame(

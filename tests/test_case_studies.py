@@ -294,7 +294,7 @@ def test_tightening_refuses_records_that_disagree(ladder: ModuleType, tmp_path: 
             journal.add(case, record | change | {"rung": "dual"})
         assert len(lines_of(journal.path)) == 1
     broken = tmp_path / "broken.jsonl"
-    broken.write_text("{}\nnot a record\n")
+    broken.write_text('{"case": {}, "rung": "dual"}\nnot a record\n')
     with pytest.raises(ReadError, match=r"broken\.jsonl, line 2"):
         ladder.Journal(broken)
 

@@ -120,7 +120,7 @@ def test_zeros_stay_and_the_loss_does_not_grow(
 
 def test_dense_and_sparse_weights_train_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     data = samples(2, 60, classes=True)
-    monkeypatch.setattr("omlt_ext.pruning.finetune.BLOCK_BYTES", 1000)  # entries in several blocks
+    monkeypatch.setattr("omlt_ext.pruning.gradients.BLOCK_BYTES", 1000)  # entries in several blocks
     dense, csr = (
         vector(Finetune(epochs=3).run(masked(2, stored_sparse=kind), data, np.random.default_rng(0)))
         for kind in (False, True)

@@ -156,6 +156,14 @@ def test_a_network_that_reproduces_its_data() -> None:
         prune(network, "gradient", 0.7, X)
 
 
+@pytest.mark.parametrize("method", ["gradient", "undecayed"])
+def test_gradients_that_overflow(method: str) -> None:
+    network = dense_network(SIZES, 7)
+    data = samples(network, 8)
+    with pytest.raises(OptionError, match="the gradients of the loss overflow on these data; scale the data"):
+        prune(network, method, 0.7, (1e200 * data.inputs, data.labels))
+
+
 def test_a_network_without_weights() -> None:
     network = Network([Layer(np.zeros((2, 2)), [1.0, 0.0], relu=True), Layer(np.zeros((2, 2)), [1.0, 0.0], relu=False)])
     for method in ("gradient", "undecayed"):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from decisions import decisions
+from decisions import chain, decisions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from search_problems import dense_network, over_box, two_networks
@@ -23,6 +23,7 @@ from omlt_ext import Box, Layer, Network, Polytope, ReLUBlock
 from omlt_ext.errors import OptionError, ShapeError
 from omlt_ext.heuristics import Milp, PrunedSurrogate, maximize, pruned_surrogate
 from omlt_ext.heuristics.stand_in import Relay, Repair, stand_in
+from omlt_ext.pruning import prune
 from omlt_ext.pruning.magnitude import Magnitude
 from omlt_ext.search import Heuristic, Incumbent, Problem
 
@@ -303,7 +304,7 @@ def test_side_by_side_each_begins_with_another_sparsity() -> None:
         ({"mode": "watch"}, "mode is 'watch'; it must be one of 'observe', 'cut', 'reoptimize'"),
         ({"mode": "cut", "inner": "auto"}, "mode is 'cut', which takes patterns out of a model"),
         ({"repair": 1}, "repair is 1"),
-        ({"inner": "cplex"}, "unknown method 'cplex'"),
+        ({"inner": "cplex"}, r"inner is 'cplex'; it must be one of 'highs', 'scip', 'gurobi', 'auto'"),
         ({"inner": "pruned_surrogate"}, "inner is 'pruned_surrogate' itself"),
     ],
 )
@@ -366,16 +367,7 @@ def test_what_only_the_sparse_model_cannot_reach(make_network: MakeNetwork) -> N
 
 
 def test_a_chain_of_networks(make_network: MakeNetwork) -> None:
-    def chain() -> pyo.ConcreteModel:
-        model = pyo.ConcreteModel()
-        model.x = pyo.Var(range(2), bounds=(-1, 1))
-        model.first = ReLUBlock(make_network((2, 5, 2), 1), inputs=model.x)
-        model.second = ReLUBlock(make_network((3, 4, 1), 2), inputs=[*model.first.outputs.values(), model.x[0]])
-        model.low = pyo.Constraint(expr=model.first.outputs[0] <= model.second.outputs[0] + 1)
-        model.cost = pyo.Objective(expr=model.second.outputs[0] - model.x[1])
-        return model
-
-    exact, model = chain(), chain()
+    exact, model = (chain(make_network((2, 5, 2), 1), make_network((3, 4, 1), 2)) for _ in range(2))
     pyo.SolverFactory("omlt_ext.highs").solve(exact, gap=0.0)
     for mode in MODES:
         results = pyo.SolverFactory("omlt_ext.pruned_surrogate").solve(model, sparsity=0.3, mode=mode, gap=1e-5)
@@ -397,6 +389,7 @@ def test_a_network_of_ones_own_stands_in(small: Network, brute_force: Optimum) -
         (dense_network((2, 2, 1), 9), r"pruned\[0\] has \(2, 1\) inputs and outputs; .* has \(3, 1\)"),
         ("other.onnx", "pruned is 'other.onnx'; it must be a Network"),
         (0.5, "pruned is 0.5; it must be a Network"),
+        (prune(dense_network((3, 2, 1), 0)), r"pruned is PrunedNetwork\(.*; it must be a Network, such as prune"),
     ):
         with pytest.raises(OptionError, match=message):
             pruned_surrogate(small, BOX, pruned=wrong)

@@ -46,7 +46,9 @@ def test_magnitude_keeps_the_largest_of_all_layers_or_of_each(steps):
 
 def test_densities_say_what_each_layer_keeps():
     dense = random_network(2)
-    assert nonzeros(prune(dense, densities=[0.5, 0.25, 1.0]).unfolded) == [24, 14, 21]
+    pruned = prune(dense, densities=[0.5, 0.25, 1.0])
+    assert nonzeros(pruned.unfolded) == [24, 14, 21]
+    assert pruned.report.sparsity == pruned.report.reached == pytest.approx(1 - 59 / 125)
     of_regions = prune(dense, sparsity=0.6, densities="regions").unfolded
     assert abs(sum(nonzeros(of_regions)) - 0.4 * 125) <= 2
 
@@ -89,19 +91,28 @@ def test_equal_weights_go_by_their_place():
         ({"sparsity": float("nan")}, "sparsity"),
         ({"method": "scissors"}, "unknown pruning method 'scissors'; choose one of .*'magnitude'"),
         ({"method": Magnitude}, "is no pruning method"),
-        ({"method": "gradient"}, "learns from samples; give data="),
+        ({"method": "gradient"}, "learns from samples; give data"),
         ({"scope": "row"}, "scope is 'row'"),
         ({"densities": "many"}, "densities is 'many'"),
-        ({"densities": [0.5, 0.5]}, "densities has 2 numbers; the network has 3 layers"),
+        ({"densities": [0.5, 0.5]}, r"densities has shape \(2,\); give one number for each of 3 layers"),
+        ({"densities": [0.5, "few", 1.0]}, "densities is not an array of numbers"),
         ({"densities": [0.5, 0.5, 2.0]}, r"densities\[2\] is 2.0"),
         ({"method": "neurons", "densities": [0.5, 0.5, 1.0]}, "prunes neurons"),
         ({"steps": 0}, "steps is 0"),
+        ({"finetune": 3, "data": np.ones((2, 6))}, "finetune is 3; it must be a Finetune, such as"),
         ({"seed": -1}, "seed is -1"),
     ],
 )
 def test_what_cannot_be_is_refused(keywords, says):
     with pytest.raises(OptionError, match=says):
         prune(random_network(0), **keywords)
+
+
+def test_a_sparsity_in_single_precision():
+    network = random_network(0)
+    one, other = prune(network, sparsity=np.float32(0.5)), prune(network, sparsity=0.5)
+    assert nonzeros(one.unfolded) == nonzeros(other.unfolded)
+    assert type(one.report.sparsity) is float
 
 
 def test_what_is_no_network_is_refused():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from omlt_ext import Layer, Network, OmltExtError
+from omlt_ext import Box, Layer, Network
 from omlt_ext.errors import OptionError, ShapeError
 from omlt_ext.pruning import Data
 
@@ -69,6 +69,17 @@ def test_files_that_are_no_archives_are_refused(tmp_path):
     (tmp_path / "text.npz").write_text("hello")
     np.savez(tmp_path / "objects.npz", X=np.array([{}], dtype=object))
     np.savez(tmp_path / "other.npz", inputs=X)
-    for name in ("text.npz", "objects.npz", "other.npz"):
-        with pytest.raises(OmltExtError):
+    for name, says in {
+        "text.npz": "text.npz: it holds no arrays of numbers",
+        "objects.npz": "it holds no arrays of numbers",
+        "other.npz": "name them X and y",
+    }.items():
+        with pytest.raises(OptionError, match=says):
             Data.of(tmp_path / name, TWO)
+
+
+def test_points_are_drawn_from_the_box():
+    data = Data.drawn(TWO, Box([0.0, -3.0], [1.0, -2.0]), np.random.default_rng(0))
+    assert data.inputs.shape == (1000, 2)
+    np.testing.assert_array_equal(np.floor(data.inputs), np.broadcast_to([0.0, -3.0], (1000, 2)))
+    np.testing.assert_array_equal(data.values, data.inputs)

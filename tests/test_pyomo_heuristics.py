@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from decisions import decisions
+from decisions import chain, decisions
 
 from omlt_ext import Layer, Network, ReLUBlock, plugins, pyomo_heuristics
 from omlt_ext.bridge import compile_model
@@ -141,16 +141,7 @@ def test_optimal_where_the_gap_is_closed(network: Network) -> None:
 
 
 def test_several_networks_and_a_chain(make_network: MakeNetwork) -> None:
-    def chain() -> pyo.ConcreteModel:
-        model = pyo.ConcreteModel()
-        model.x = pyo.Var(range(2), bounds=(-1, 1))
-        model.first = ReLUBlock(make_network((2, 5, 2), 1), inputs=model.x)
-        model.second = ReLUBlock(make_network((3, 4, 1), 2), inputs=[*model.first.outputs.values(), model.x[0]])
-        model.low = pyo.Constraint(expr=model.first.outputs[0] <= model.second.outputs[0] + 1)
-        model.cost = pyo.Objective(expr=model.second.outputs[0] - model.x[1])
-        return model
-
-    exact, model = chain(), chain()
+    exact, model = (chain(make_network((2, 5, 2), 1), make_network((3, 4, 1), 2)) for _ in range(2))
     pyo.SolverFactory("omlt_ext.highs").solve(exact, gap=0.0)
     results = pyo.SolverFactory("omlt_ext.milp").solve(model, gap=1e-5)
     check_values(model)

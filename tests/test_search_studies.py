@@ -199,7 +199,10 @@ def test_plans_that_break_a_rule_are_named(plans: ModuleType) -> None:
     assert {"the number of programmes", "the hours of staff", "the budget"} <= set(broken("total", six, total))
 
 
-@pytest.mark.parametrize("study", ["05_relaxing_walk", "06_adversarial_l1", "07_treatment_plans"])
+PAGES = ["05_relaxing_walk", "06_adversarial_l1", "07_treatment_plans", "08_pruned_surrogates"]
+
+
+@pytest.mark.parametrize("study", PAGES)
 def test_pages_hold_the_recorded_tables(study: str, tmp_path: Path) -> None:
     """`pages.py` has nothing to change in the README, and every table it marks is there."""
     spec = importlib.util.spec_from_file_location("case_study_pages", STUDIES / "pages.py")

@@ -6,7 +6,7 @@ import pytest
 from search_problems import dense_network
 
 from omlt_ext import Box, ReLUBlock, tighten_bounds
-from omlt_ext.errors import ModelError, OptionError, ShapeError
+from omlt_ext.errors import BoundsError, ModelError, OptionError, ShapeError
 
 
 def substitute(model, **keywords):
@@ -172,6 +172,26 @@ def test_what_cannot_be_leaves_the_model_as_it_was():
     assert model.nn.network is network
     with pytest.raises(ModelError, match="no active ReLUBlock"):
         substitute(pyo.ConcreteModel())
+
+
+@pytest.mark.parametrize("earlier", [None, 0.3])
+def test_a_block_that_cannot_be_built_leaves_the_model_as_it_was(earlier):
+    model = chain()
+    model.third = ReLUBlock(dense_network((1, 3, 1), 5), inputs=[model.x[0]])
+    if earlier is not None:
+        substitute(model, sparsity=earlier)
+    blocks = model.first, model.second, model.third
+    networks, before = [block.network for block in blocks], rows(model)
+    for j in (1, 0):  # the first block has been replaced by then; none has
+        model.x[j].setlb(None)
+        with pytest.raises(BoundsError, match=rf"x\[{j}\]"):
+            substitute(model, sparsity=0.9)
+        model.x[j].setlb(-1)
+        assert [block.network for block in blocks] == networks
+        assert rows(model) == before
+    if earlier is not None:
+        substitute(model, undo=True)
+        assert [block.network.n_relus for block in blocks] == [5, 5, 3]
 
 
 def test_rebuilding_with_another_network_asks_for_the_same_inputs_and_outputs():

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from experiment import GAP, Case, Record
 
-from omlt_ext.errors import ReadError
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from json_lines import append_line, read_lines
 
 SLACK = {"bound": GAP, "margin_bound": 1e-6}  # of a solver's dual bound and of a rung's own bound, relative
 
@@ -17,22 +17,12 @@ SLACK = {"bound": GAP, "margin_bound": 1e-6}  # of a solver's dual bound and of 
 class Journal:
     """All records in a file, written one by one as they are finished.
 
-    Raises `ReadError` where the file holds anything but records; a last line that was cut off is removed.
+    Raises `ReadError` where the file holds anything else; a last line that was cut off is removed.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.records: list[Record] = []
-        if not path.exists():
-            return
-        whole, newline, rest = path.read_bytes().rpartition(b"\n")
-        for number, line in enumerate(whole.splitlines(), start=1):
-            try:
-                self.records.append(json.loads(line))
-            except ValueError as error:
-                raise ReadError(f"{path}, line {number}: not a record ({error}); remove the line or the file") from None
-        if rest:
-            os.truncate(path, len(whole) + len(newline))
+        self.records: list[Record] = read_lines(path, ("case", "rung"))
 
     def of(self, case: Case) -> list[Record]:
         """The records of one case."""
@@ -41,10 +31,7 @@ class Journal:
     def add(self, case: Case, record: Record) -> None:
         """Hold a record against the others of its case, and write it."""
         check_agreement(record, self.of(case))
-        with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.path, record)
         self.records.append(record)
 
 

@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import date
 from importlib.metadata import version
@@ -24,6 +24,9 @@ from comparison import RUNGS, Record, check_agreement, measure
 from problems import Key, all_problems, make, name_of
 from tables import write
 from tqdm.auto import tqdm
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from arguments import positive
 
 PACKAGES = {
     "omlt-ext": "omlt_ext",
@@ -55,18 +58,6 @@ def outcomes(tasks: list[Task], jobs: int) -> Iterator[list[Record]]:
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def positive(kind: type) -> Callable[[str], Any]:
-    """A number of this kind above 0."""
-
-    def number(text: str) -> Any:
-        value = kind(text)
-        if not 0 < value < float("inf"):
-            raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-        return value
-
-    return number
 
 
 def read(path: Path) -> list[Record]:

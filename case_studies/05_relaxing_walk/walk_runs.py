@@ -7,8 +7,7 @@ The networks are those of arXiv 2401.03451, section 4.1: PyTorch's default initi
 
 from __future__ import annotations
 
-import json
-import os
+import sys
 import time
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,8 +17,10 @@ from typing import Any
 import numpy as np
 
 from omlt_ext import Box, Layer, Network
-from omlt_ext.errors import ReadError
 from omlt_ext.heuristics import GradientAscent, Milp, RelaxingWalk, SampleMip, maximize
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from json_lines import append_line, read_lines
 
 Record = dict[str, Any]
 
@@ -96,17 +97,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.records: dict[tuple[str, float, str], Record] = {}
-        if not path.exists():
-            return
-        whole, newline, rest = path.read_bytes().rpartition(b"\n")
-        for number, line in enumerate(whole.splitlines(), start=1):
-            try:
-                record = json.loads(line)
-                self.records[record["case"], record["limit"], record["method"]] = record
-            except (ValueError, KeyError, TypeError) as error:
-                raise ReadError(f"{path}, line {number}: not a run ({error}); remove the line or the file") from None
-        if rest:
-            os.truncate(path, len(whole) + len(newline))
+        for record in read_lines(path, ("case", "limit", "method")):
+            self.records[record["case"], record["limit"], record["method"]] = record
 
     def has(self, case: Case, method: str) -> bool:
         return (str(case), case.limit, method) in self.records
@@ -127,7 +119,4 @@ class Journal:
                         f"{low['method']}"
                     )
         self.records[str(case), case.limit, record["method"]] = record
-        with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.path, record)

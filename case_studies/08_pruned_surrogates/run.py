@@ -21,6 +21,9 @@ from surrogate_runs import DENSE, SETTINGS, Journal, Task, outcomes, settings_of
 from surrogate_tables import write
 from tqdm.auto import tqdm
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from arguments import positive
+
 PACKAGES = ("omlt-ext", "pyomo", "highspy", "scikit-learn", "numpy")
 
 
@@ -37,25 +40,20 @@ def plan(options: argparse.Namespace) -> list[list[Task]]:
     return [[(case, name, limit, options.mnist) for name in settings_of(case, names)] for case in cases]
 
 
-def positive(word: str) -> int:
-    """A whole number of at least 1; argparse says so where it is none."""
-    if not word.isdecimal() or int(word) < 1:
-        raise argparse.ArgumentTypeError(f"{word!r} is no whole number of at least 1")
-    return int(word)
-
-
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description="Pruned surrogates against the dense network and other searches.")
     parser.add_argument("--small", action="store_true", help="three tiny networks: some seconds")
     parser.add_argument("--mnist", type=Path, metavar="FILE", help="MNIST as an .npz or a folder of idx files")
     parser.add_argument("--task", choices=("both", "attack", "maximum"), default="both", help="one of the two tasks")
-    parser.add_argument("--instances", type=positive, default=48, help="the first so many attacks (48)")
+    parser.add_argument("--instances", type=positive(int), default=48, help="the first so many attacks (48)")
     parser.add_argument(
         "--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS), help="some of them, and dense"
     )
-    parser.add_argument("--time-limit", type=float, help="seconds of each run (6; 60 with MNIST)")
-    parser.add_argument("--scale", type=float, help="of the budget U(4.5, 5.5) (side / 28 with digits, 1 with MNIST)")
-    parser.add_argument("--jobs", type=positive, default=1, help="runs at the same time, each on a core (1)")
+    parser.add_argument("--time-limit", type=positive(float), help="seconds of each run (6; 60 with MNIST)")
+    parser.add_argument(
+        "--scale", type=positive(float), help="of the budget U(4.5, 5.5) (side / 28 with digits, 1 with MNIST)"
+    )
+    parser.add_argument("--jobs", type=positive(int), default=1, help="runs at the same time, each on a core (1)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out", help="folder of runs and results")
     options = parser.parse_args(arguments)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -16,13 +15,15 @@ import numpy as np
 import pyomo.environ as pyo
 from surrogate_cases import Case, Question
 
-from omlt_ext.errors import ReadError
 from omlt_ext.heuristics.milp import Milp
 from omlt_ext.heuristics.pruned_surrogate import PrunedSurrogate
 from omlt_ext.pruning import prune
 from omlt_ext.pruning.finetune import Finetune
 from omlt_ext.search.incumbent import Incumbent
 from omlt_ext.search.problem import Problem
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from json_lines import append_line, read_lines
 
 Record: TypeAlias = dict[str, Any]
 Task: TypeAlias = tuple[Case, str, float, Path | None]  # question, setting, seconds, file of images
@@ -160,17 +161,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.records: dict[tuple[str, str, float], Record] = {}
-        if not path.exists():
-            return
-        whole, newline, rest = path.read_bytes().rpartition(b"\n")
-        for number, line in enumerate(whole.splitlines(), start=1):
-            try:
-                record = json.loads(line)
-                self.records[record["case"], record["setting"], record["limit"]] = record
-            except (ValueError, KeyError, TypeError) as error:
-                raise ReadError(f"{path}, line {number}: not a run ({error}); remove the line or the file") from None
-        if rest:
-            os.truncate(path, len(whole) + len(newline))
+        for record in read_lines(path, ("case", "setting", "limit")):
+            self.records[record["case"], record["setting"], record["limit"]] = record
 
     def has(self, task: Task) -> bool:
         return (str(task[0]), *task[1:3]) in self.records
@@ -189,10 +181,7 @@ class Journal:
             if other["case"] == record["case"]:
                 check_agreement(record, other)
         self.records[record["case"], record["setting"], record["limit"]] = record
-        with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.path, record)
 
 
 def check_agreement(record: Record, other: Record) -> None:

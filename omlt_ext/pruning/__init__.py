@@ -5,7 +5,8 @@ w that becomes 0.
 """
 
 from .data import Data
+from .finetune import Finetune
 from .fold import fold
 from .prune import PrunedNetwork, prune
 
-__all__ = ["Data", "PrunedNetwork", "fold", "prune"]
+__all__ = ["Data", "Finetune", "PrunedNetwork", "fold", "prune"]

@@ -72,9 +72,9 @@ class Data:
         return cls(X, values=v)
 
     @classmethod
-    def drawn(cls, network: Network, box: Box, rng: np.random.Generator, n: int = DRAWN) -> Data:
-        """n points uniform in a box; the values are the network's own outputs."""
-        return cls.of(box.lower + rng.random((n, network.n_inputs)) * (box.upper - box.lower), network)
+    def drawn(cls, network: Network, box: Box, rng: np.random.Generator) -> Data:
+        """`DRAWN` points uniform in a box; the values are the network's own outputs."""
+        return cls.of(box.sample(DRAWN, rng), network)
 
     @property
     def n_samples(self) -> int:
@@ -137,7 +137,9 @@ def _read(path: Path) -> tuple[Any, Any]:
         with found as arrays:
             return _parts(dict(arrays))
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise OptionError(f"cannot read the data in {path}: {error}; they must be an .npz file with X and y") from None
+        # NumPy's advice is to allow pickles.
+        why = "it holds no arrays of numbers" if "pickle" in str(error) else error
+        raise OptionError(f"cannot read the data in {path}: {why}; they must be an .npz file with X and y") from None
 
 
 def _labels(y: NDArray[Any], n_outputs: int) -> Ints:

@@ -17,9 +17,8 @@ from ..domain import Floats
 from ..errors import MissingDependencyError, OptionError
 from ..network import Layer, Network, Weight, compact
 from ..options import check_choice, check_count, check_flag, check_number
-from ..propagation.rounding import row_blocks
 from .data import Data
-from .gradients import BLOCK_BYTES
+from .gradients import sums_at
 from .weights import with_layers
 
 
@@ -141,10 +140,7 @@ class NumpyTraining:
         """The loss's derivative by the entries of layer k's weight."""
         if not sparse.issparse(self.weights[k]):
             return np.where(self.places[k], delta.T @ h, 0.0)
-        rows, columns = self.places[k]
-        blocks = row_blocks(rows.size, h.shape[0], BLOCK_BYTES)
-        parts = [np.einsum("nk,nk->k", delta[:, rows[some]], h[:, columns[some]]) for some in blocks]
-        return np.concatenate([np.empty(0), *parts])
+        return sums_at(delta, h, *self.places[k])
 
     def _move(self, k: int, slope: Floats, of_bias: Floats) -> None:
         rate, momentum, entries = self.options.learning_rate, self.options.momentum, _entries(self.weights[k])

@@ -47,11 +47,14 @@ class Gradient:
 
 
 def loss_gradient(task: Task) -> Floats:
-    """(d,): the gradient of the mean loss on all the data, without weight decay."""
+    """(d,): the gradient of the mean loss on all the data, without weight decay; `OptionError` where it overflows."""
     n_samples, total = task.samples.n_samples, np.zeros(task.w.size)
-    for first in range(0, n_samples, SAMPLES):
-        some = task.samples.take(slice(first, first + SAMPLES))
-        total += SampleGradients.of(task.weights, task.network, some).mean() * (some.n_samples / n_samples)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for first in range(0, n_samples, SAMPLES):
+            some = task.samples.take(slice(first, first + SAMPLES))
+            total += SampleGradients.of(task.weights, task.network, some).mean() * (some.n_samples / n_samples)
+        if not np.isfinite(total @ total):
+            raise OptionError("the gradients of the loss overflow on these data; scale the data or the network")
     return total
 
 

@@ -80,12 +80,16 @@ class SampleGradients:
         for layer, delta, h, rows, columns in zip(
             self.weights.network.layers, deltas, inputs, self.weights.rows, self.weights.columns, strict=True
         ):
-            if not layer.is_sparse:
-                parts.append((delta.T @ h)[rows, columns])
-                continue
-            for some in row_blocks(rows.size, self.n_samples, BLOCK_BYTES):
-                parts.append(np.einsum("nk,nk->k", delta[:, rows[some]], h[:, columns[some]]))
+            few = layer.is_sparse  # places, beside all entries of the product
+            parts.append(sums_at(delta, h, rows, columns) if few else (delta.T @ h)[rows, columns])
         return np.concatenate(parts)
+
+
+def sums_at(delta: Floats, h: Floats, rows: Ints, columns: Ints) -> Floats:
+    """(places,): sum_n delta_n,o h_n,i at the places (o, i) alone; `delta` (N, n_out), `h` (N, n_in)."""
+    blocks = row_blocks(rows.size, delta.shape[0], BLOCK_BYTES)
+    parts = [np.einsum("nk,nk->k", delta[:, rows[some]], h[:, columns[some]]) for some in blocks]
+    return np.concatenate([np.empty(0), *parts])
 
 
 def curvature_gradients(

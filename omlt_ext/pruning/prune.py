@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..domain import Floats
+from ..domain import Floats, numbers
 from ..errors import OptionError
 from ..mixed import piecewise_linear
 from ..network import Bools, Network
@@ -38,6 +38,9 @@ class PrunedNetwork:
     unfolded: Network
     masks: tuple[Bools, ...]
     report: PruningReport
+
+    def __repr__(self) -> str:
+        return f"PrunedNetwork({self.network!r}, sparsity {self.report.reached:.3g})"
 
 
 def prune(
@@ -72,22 +75,27 @@ def prune(
     >>> hidden = Layer([[1.0, 0.1], [0.1, 0.2], [0.3, 2.0]], [0.0, 0.5, 0.0], relu=True)
     >>> dense = Network([hidden, Layer([[1.0, 0.9, 1.5]], [0.0], relu=False)])
     >>> pruned = prune(dense, sparsity=4 / 9)
-    >>> pruned.network, pruned.network.layers[1].bias  # the second neuron has become the constant 0.5
-    (<Network 2-2-1 from arrays>, array([0.45]))
+    >>> pruned, pruned.network.layers[1].bias  # the second neuron has become the constant 0.5
+    (PrunedNetwork(<Network 2-2-1 from arrays>, sparsity 0.444), array([0.45]))
     """
     piecewise_linear(network)
     chosen = pruning_method(method)
     check_number("sparsity", sparsity, most=1.0)
+    sparsity = float(sparsity)  # NumPy's single precision is no float
     check_choice("scope", scope, ("global", "layer"))
     check_count("steps", steps, 1)
     check_count("seed", seed, 0)
+    if not (finetune is None or isinstance(finetune, Finetune)):
+        raise OptionError(f"finetune is {finetune!r}; it must be a Finetune, such as Finetune(epochs=10)")
     if data is None and (chosen.needs_data or finetune is not None):
         who = f"the pruning method {method!r}" if chosen.needs_data else "finetune"
-        raise OptionError(f"{who} learns from samples; give data=X or data=(X, y)")
+        raise OptionError(f"{who} learns from samples; give data, X or (X, y)")
     samples = None if data is None else Data.of(data, network)
     judged = samples if test is None else Data.of(test, network)
     kept = _shares(network, sparsity, scope, densities, chosen)
     rng, dense = np.random.default_rng(seed), Weights.of(network)
+    if densities is not None and not isinstance(densities, str):  # what they amount to
+        sparsity = 1.0 - sum(count for _, count in _groups(dense, kept, 1.0)) / max(1, dense.d)
     weights = dense
     for step in tqdm(range(1, steps + 1), disable=not progress, unit="step", desc="prune"):
         share = step / steps
@@ -113,11 +121,13 @@ def _shares(
     if method.by_neuron:
         raise OptionError("densities are shares of weights, and this method prunes neurons; leave densities out")
     if isinstance(densities, str):
-        check_choice("densities", densities, ("regions",))
+        if densities != "regions":
+            raise OptionError(f"densities is {densities!r}; it must be 'regions', or a share for each layer")
         return np.array(region_densities(network, sparsity))
-    shares = np.array(densities, dtype=np.float64)
+    shares = np.array(numbers(densities, "densities", OptionError))
     if shares.shape != (len(network.layers),):
-        raise OptionError(f"densities has {shares.size} numbers; the network has {len(network.layers)} layers")
+        n = len(network.layers)
+        raise OptionError(f"densities has shape {shares.shape}; give one number for each of {n} layers")
     for k, share in enumerate(shares.tolist()):
         check_number(f"densities[{k}]", share, most=1.0)
     return shares
