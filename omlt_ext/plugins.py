@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from .encoding import Formulation
-from .errors import FormulationError, OmltExtError
+from .errors import FormulationError, OmltExtError, OptionError
 
 FORMULATIONS = "omlt_ext.formulations"
 HEURISTICS = "omlt_ext.heuristics"
@@ -27,6 +27,22 @@ def load(group: str, name: str) -> Any:
     if not found:
         raise OmltExtError(f"no {name!r} in the group {group!r}; installed: {', '.join(names(group)) or 'none'}")
     return found[0].load()
+
+
+def component(group: str, choice: object, what: str, needs: str) -> Any:
+    """The object of `group` that is called `choice`, made with its defaults, or the object itself.
+
+    `what` it is called in messages, and the method that it `needs`, written as "prune(task)". Raises `OptionError` for
+    an unknown name and for an object without that method.
+    """
+    if isinstance(choice, str):
+        if choice not in names(group):
+            known = ", ".join(map(repr, names(group))) or "none"
+            raise OptionError(f"unknown {what} {choice!r}; choose one of {known}")
+        return load(group, choice)()
+    if isinstance(choice, type) or not callable(getattr(choice, needs.partition("(")[0], None)):
+        raise OptionError(f"{choice!r} is no {what}: it needs a method {needs}")
+    return choice
 
 
 def formulation(choice: str | Formulation) -> Formulation:

@@ -8,9 +8,8 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from ..domain import Floats
-from ..errors import OptionError
 from ..network import Bools, Network
-from ..plugins import PRUNING, load, names
+from ..plugins import PRUNING, component
 from .data import Data
 from .weights import Weights
 
@@ -80,12 +79,5 @@ def pruning_method(choice: str | Method) -> Method:
     ...
     omlt_ext.errors.OptionError: unknown pruning method 'scissors'; choose one of ...
     """
-    if not isinstance(choice, str):
-        if isinstance(choice, type) or not callable(getattr(choice, "prune", None)):
-            raise OptionError(f"{choice!r} is no pruning method: it needs a method prune(task)")
-        return choice
-    if choice not in names(PRUNING):
-        known = ", ".join(map(repr, names(PRUNING))) or "none"
-        raise OptionError(f"unknown pruning method {choice!r}; choose one of {known}")
-    made: Method = load(PRUNING, choice)()
-    return made
+    found: Method = component(PRUNING, choice, "pruning method", "prune(task)")
+    return found

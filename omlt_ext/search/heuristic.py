@@ -7,8 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..errors import OptionError
-from ..plugins import HEURISTICS, load, names
+from ..plugins import HEURISTICS, component
 from .incumbent import Incumbent
 from .problem import Problem
 
@@ -36,15 +35,8 @@ def heuristic(choice: str | Heuristic) -> Heuristic:
     ...
     omlt_ext.errors.OptionError: unknown method 'hill'; choose one of ...
     """
-    if not isinstance(choice, str):
-        if isinstance(choice, type) or not callable(getattr(choice, "search", None)):
-            raise OptionError(f"{choice!r} is no heuristic: it needs a method search(problem, incumbent, rng, rounds)")
-        return choice
-    if choice not in names(HEURISTICS):
-        known = ", ".join(map(repr, names(HEURISTICS))) or "none"
-        raise OptionError(f"unknown method {choice!r}; choose one of {known}")
-    made: Heuristic = load(HEURISTICS, choice)()
-    return made
+    found: Heuristic = component(HEURISTICS, choice, "method", "search(problem, incumbent, rng, rounds)")
+    return found
 
 
 def nth(chosen: Heuristic, j: int) -> Heuristic:
