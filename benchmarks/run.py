@@ -33,7 +33,7 @@ PLAIN = (
     "densities",
     "pruning_memory",
 )
-OUTSIDE = ("imports", "collision_avoidance")
+OUTSIDE = ("imports", "collision_avoidance", "verification")
 HEURISTICS = ("heuristics_recorded", "heuristics_grid", "heuristics_exact", "heuristics_memory")
 GROUPS = {"all": (*PLAIN, *OUTSIDE), "heuristics": HEURISTICS}
 RESULTS = Path(__file__).with_name("results")

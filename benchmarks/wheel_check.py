@@ -12,7 +12,17 @@ import pyomo.environ as pyo
 import omlt_ext
 from omlt_ext import Layer, Network, ReLUBlock, load_network
 
-SUBPACKAGES = ("formulations", "heuristics", "propagation", "readers", "search", "solvers", "tightening", "writers")
+SUBPACKAGES = (
+    "formulations",
+    "heuristics",
+    "propagation",
+    "readers",
+    "search",
+    "solvers",
+    "tightening",
+    "verification",
+    "writers",
+)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
-"""The command line `omlt-ext`: look at a network file, bound its neurons, maximise an output, prune it.
+"""The command line `omlt-ext`: look at a network file, bound its neurons, maximise an output, verify it, prune it.
 
 Each command prints a table, or with --json one JSON object and nothing else on standard output. Errors go to standard
-error in one line. One module for each command: `cli_bounds`, `cli_maximize`, `cli_prune`; what they share is in
+error in one line. One module for each command: `cli_bounds`, `cli_maximize`, `cli_verify`, ...; what they share is in
 `cli_common`.
 """
 
@@ -13,16 +13,18 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from . import cli_bounds, cli_maximize, cli_prune
+from . import cli_bounds, cli_maximize, cli_prune, cli_verify
 from .cli_common import DONE, FAILED, INTERRUPTED, load, numbers_in, print_json
 from .errors import OmltExtError
 
 EXIT_CODES = """\
 exit codes:
-  0    done; maximize: the value is proved optimal within the gap
+  0    done; maximize: the value is proved optimal within the gap; verify: unsat, proved
   1    an error: the file, the box or an option cannot be used (one line on standard error)
   2    wrong arguments
-  3    stopped early, the result so far is printed: time limit, Ctrl-C, a lost worker, a limit of the solver
+  3    stopped early, the result so far is printed: time limit, Ctrl-C, a lost worker, a limit of the solver;
+       verify: unknown
+  10   verify: sat, the counterexample is printed
   130  Ctrl-C anywhere else
 """
 
@@ -72,17 +74,19 @@ def parser() -> argparse.ArgumentParser:
     kind = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser(
         prog="omlt-ext",
-        description="Trained ReLU networks: what a file holds, bounds of neurons, the largest output, sparse copies.",
+        description="Trained ReLU networks: what a file holds, bounds of neurons, the largest output, properties, "
+        "sparse copies.",
         epilog=EXIT_CODES,
         formatter_class=kind,
     )
     top.add_argument("--version", action="version", version=f"omlt-ext {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    source = argparse.ArgumentParser(add_help=False)
-    source.add_argument("network", metavar="NET", help="a network file: .onnx, .nnet, .pt, .keras, ...")
+    file = argparse.ArgumentParser(add_help=False)
+    file.add_argument("network", metavar="NET", help="a network file: .onnx, .nnet, .pt, .keras, ...")
+    file.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    source = argparse.ArgumentParser(add_help=False, parents=[file])
     source.add_argument("--logits", action="store_true", help="drop a softmax or sigmoid that ends the network")
-    source.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
     domain = argparse.ArgumentParser(add_help=False)
     box = domain.add_mutually_exclusive_group()
@@ -106,6 +110,8 @@ def parser() -> argparse.ArgumentParser:
     cli_bounds.add_arguments(command("bounds", cli_bounds.run, title, source, domain))
     title = "The maximum of one output, or of a weighted sum."
     cli_maximize.add_arguments(command("maximize", cli_maximize.run, title, source, domain))
+    title = "Whether a network has a counterexample to a VNN-LIB property."
+    cli_verify.add_arguments(command("verify", cli_verify.run, title, file))
     title = "A sparse copy of a network, and what it costs."
     cli_prune.add_arguments(command("prune", cli_prune.run, title, source))
     return top

@@ -84,6 +84,11 @@ def check_file(option: str, file: str, kinds: Iterable[str]) -> None:
     """Say before the work starts that a file cannot be written: its suffix is none of `kinds`, it has no folder."""
     if Path(file).suffix.lstrip(".").lower() not in kinds:
         raise OptionError(f"{option} {file}: choose one of the suffixes {', '.join('.' + kind for kind in kinds)}")
+    check_folder(option, file)
+
+
+def check_folder(option: str, file: str) -> None:
+    """Say before the work starts that a file cannot be written: it has no folder."""
     if not Path(file).parent.is_dir():
         raise OptionError(f"{option} {file}: the folder {Path(file).parent} does not exist")
 

@@ -358,3 +358,21 @@ def test_a_small_network_s_box_and_weights_follow_the_seed(monkeypatch: pytest.M
         assert isinstance(box, Box)
         assert np.array_equal(box.lower, same_box.lower)
         assert box.contains(best_start(network, box, objective))
+
+
+def test_verification_settles_a_property_of_each_family_in_a_process_of_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "verification" / "tiny"
+    folder.mkdir(parents=True)
+    Network([Layer([[1.0], [-1.0]], [0.0, 0.0], relu=True), Layer([[1.0, 1.0]], [0.0], relu=False)]).save(
+        folder / "absolute.onnx"
+    )
+    names = "(declare-const X_0 Real) (declare-const Y_0 Real) (assert (<= X_0 1)) (assert (>= X_0 -1))"
+    (folder / "two.vnnlib").write_text(f"{names} (assert (>= Y_0 2))")
+    rows = "net,property,verdict\ntiny/absolute.onnx,tiny/two.vnnlib,unsat\ntiny/absolute.onnx,tiny/other.vnnlib,sat\n"
+    (folder.parent / "verdicts.csv").write_text(rows)
+    run("verification", tmp_path / "out", "--data", str(tmp_path / "data"))
+    (found,) = table(tmp_path / "out", "verification.properties").to_dict("records")
+    assert (found["property"], found["recorded"], found["verdict"]) == ("tiny/two.vnnlib", "unsat", "unsat")
+    assert found["bound"] < 0
+    (family,) = table(tmp_path / "out", "verification.families").to_dict("records")
+    assert (family["family"], family["settled"], family["contradictions"]) == ("tiny", 1, 0)

@@ -62,6 +62,11 @@ class Incumbent:
         """Whether value and bound lie as near to each other as was asked for."""
         return self.v is not None and self.bound - self.value <= self.gap * max(1.0, abs(self.value))
 
+    @property
+    def worth(self) -> float:
+        """What a part of the domain must be able to reach to be worth a look."""
+        return -np.inf if self.v is None else self.value + self.gap * max(1.0, abs(self.value))
+
     def goes_on(self) -> bool:
         """Whether there is something left to find or prove, and time to do it."""
         ended = self.stopped_by in ("interrupted", "infeasible")
