@@ -41,6 +41,7 @@ EFFORT = "dual"  # of the bounds in the models that HiGHS and SCIP get
 GAP = 1e-5  # at which a run ends before its time
 SMALL_SECONDS = 0.5
 ROWS = 400  # of a history that are kept
+EXTRAS = {"SCIP": "pyscipopt", "Gurobi": "gurobipy"}
 
 
 def run(key: Key) -> Record:
@@ -121,7 +122,7 @@ METHODS: dict[str, Method] = {"plain ascent": plain, "SCIP": scip}
 
 def available(methods: Sequence[str]) -> list[str]:
     """Those that are installed here."""
-    return [method for method in methods if method != "SCIP" or find_spec("pyscipopt")]
+    return [method for method in methods if method not in EXTRAS or find_spec(EXTRAS[method])]
 
 
 def value_at(record: Record, seconds: float) -> float:

@@ -64,6 +64,7 @@ def targets(tables: dict[str, pd.DataFrame]) -> Iterator[Row]:
     yield from ladder_targets(tables)
     yield from formulation_targets(tables)
     yield from heuristic_targets(tables)
+    yield from exact_targets(tables)
     yield from pruning_targets(tables)
     if "imports.summary" in tables:
         row = tables["imports.summary"].set_index("loader").loc["omlt_ext"]
@@ -179,6 +180,26 @@ def heuristic_targets(tables: dict[str, pd.DataFrame]) -> Iterator[Row]:
         row = tables["heuristics_memory.auto"].iloc[0]
         measured = f"{row['peak MB']:.0f} MB in {row['seconds']:.3g} s"
         yield f"auto on {row['network']} in less than 4 GiB", measured, bool(row["peak MB"] < 4295)
+
+
+def exact_targets(tables: dict[str, pd.DataFrame]) -> Iterator[Row]:
+    """The same of proofs of optimality: times against MILP solvers where either closes, gaps where neither does."""
+    if "exact.summary" not in tables:
+        return
+    for row in tables["exact.summary"].to_dict("records"):
+        other, count = row["against"], row["either closes"]
+        least = f"{row['least']:.3g} times at least ({row['least on']})" if count else "none closed"
+        if other == "Gurobi":
+            share = f"{row['faster']} of {count}, {least}"
+            yield "proof faster than Gurobi's on three quarters", share, row["faster"] >= 0.75 * count > 0
+            mean = row["times faster, mean"]
+            yield "proof twice as fast as Gurobi's in the geometric mean", f"{mean:.3g} times", mean >= 2
+        else:
+            measured = f"{row['5 times faster']} of {count}, {least}"
+            yield f"proof 5 times faster than {other}'s on all", measured, row["5 times faster"] == count > 0
+        asked = f"a smaller gap than {other}'s at {row['limit s']:g} s where neither closes"
+        gaps, unclosed = row["smaller gap"], row["neither closes"]
+        yield asked, f"{gaps} of {unclosed}", gaps == unclosed
 
 
 def pruning_targets(tables: dict[str, pd.DataFrame]) -> Iterator[Row]:

@@ -12,7 +12,19 @@ from typing import Any
 
 import pandas as pd
 
-PACKAGES = ("omlt-ext", "numpy", "scipy", "pyomo", "highspy", "onnx", "pandas", "omlt", "onnxruntime")
+PACKAGES = (
+    "omlt-ext",
+    "numpy",
+    "scipy",
+    "pyomo",
+    "highspy",
+    "onnx",
+    "pandas",
+    "omlt",
+    "onnxruntime",
+    "pyscipopt",
+    "gurobipy",
+)
 
 Tables = dict[str, pd.DataFrame]
 

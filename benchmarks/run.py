@@ -3,7 +3,8 @@
 Prints tables and writes them to DIR as CSV and JSON. Without --out a full run writes to benchmarks/results and brings
 the tables of docs/PERFORMANCE.md up to date; a small one writes nothing. "all" leaves out the searches, which take
 hours: python benchmarks/run.py heuristics [--time S] [--only NETWORK ...] [--full] [--again METHOD ...] writes each
-of their runs into DIR/heuristics.jsonl when it is finished, and goes on from what is there.
+of their runs into DIR/heuristics.jsonl when it is finished, and goes on from what is there; "exact" does the same with
+DIR/exact.jsonl.
 """
 
 from __future__ import annotations
@@ -35,13 +36,14 @@ PLAIN = (
 )
 OUTSIDE = ("imports", "collision_avoidance", "verification")
 HEURISTICS = ("heuristics_recorded", "heuristics_grid", "heuristics_exact", "heuristics_memory")
+SEARCHES = (*HEURISTICS, "exact")
 GROUPS = {"all": (*PLAIN, *OUTSIDE), "heuristics": HEURISTICS}
 RESULTS = Path(__file__).with_name("results")
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=[*PLAIN, *OUTSIDE, *HEURISTICS, *GROUPS])
+    parser.add_argument("name", choices=[*PLAIN, *OUTSIDE, *SEARCHES, *GROUPS])
     parser.add_argument("--small", action="store_true", help="tiny sizes: shows that it runs, measures nothing")
     parser.add_argument("--data", type=Path, help="folder with networks from outside the repository")
     parser.add_argument("--out", type=Path, help="where to write the tables")
@@ -56,8 +58,8 @@ def main(arguments: list[str] | None = None) -> None:
     about, data = machine(), outside_data(given.data)
     print(about)
     setting = None
-    if set(names) <= set(HEURISTICS):
-        runs = Runs(out and out / "heuristics.jsonl", given.again)
+    if set(names) <= set(SEARCHES):
+        runs = Runs(out and out / ("exact.jsonl" if given.name == "exact" else "heuristics.jsonl"), given.again)
         setting = Setting(given.small, given.full, given.time, tuple(given.only), runs)
     for name in names:
         if name in OUTSIDE and data is None:

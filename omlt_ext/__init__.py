@@ -1,6 +1,6 @@
 """Trained ReLU networks inside optimisation models: solved on open solvers, checked against the network."""
 
-from . import pyomo_cuts, pyomo_heuristics, pyomo_pruning, pyomo_solver, pyomo_tightening  # register with Pyomo
+from . import pyomo_cuts, pyomo_exact, pyomo_heuristics, pyomo_pruning, pyomo_solver, pyomo_tightening  # register
 from .block import ReLUBlock
 from .bounds import Bounds
 from .domain import Box, Polytope
@@ -25,6 +25,7 @@ __all__ = [
     "branch_and_bound",
     "load_network",
     "pyomo_cuts",
+    "pyomo_exact",
     "pyomo_heuristics",
     "pyomo_pruning",
     "pyomo_solver",

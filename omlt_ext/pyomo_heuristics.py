@@ -14,14 +14,14 @@ from typing import Any, ClassVar
 
 import pandas as pd
 import pyomo.environ as pyo
-from pyomo.opt import SolverResults, SolverStatus, TerminationCondition
+from pyomo.opt import SolverResults
 
-from .bridge import CompiledModel, compile_model
+from .bridge import compile_model
 from .errors import OptionError
 from .plugins import HEURISTICS, names
-from .pyomo_door import TERMINATION, PyomoSolver, renamed
-from .pyomo_results import results_of
-from .pyomo_search import Found, SearchSettings, search_model
+from .pyomo_door import PyomoSolver, renamed
+from .pyomo_results import ending, results_of_search
+from .pyomo_search import SearchSettings, search_model
 from .pyomo_solver import NetworkHighs
 from .search.heuristic import Heuristic, heuristic
 from .search.history_plot import plot_history
@@ -89,8 +89,8 @@ class HeuristicSolver(PyomoSolver):
         if found.x is not None and load_solutions:
             compiled.load(found.x)
         elif found.x is None:
-            logger.warning(f"{self.name}: {_ending(found)}; variables stay as they are")
-        return self._results(compiled, found, time.perf_counter() - begin)
+            logger.warning(f"{self.name}: {ending(found)}; variables stay as they are")
+        return results_of_search(compiled, self.name, found, time.perf_counter() - begin)
 
     def _settings(self, given: dict[str, Any]) -> tuple[Heuristic, SearchSettings, bool]:
         """(the heuristic with its options, how to search, whether to load) from keywords; `TypeError` for others."""
@@ -112,31 +112,6 @@ class HeuristicSolver(PyomoSolver):
             settings = replace(settings, progress=True)
         settings.check()
         return (replace(options, **mine) if mine else found), settings, bool(own.get("load_solutions", True))
-
-    def _results(self, compiled: CompiledModel, found: Found, seconds: float) -> SolverResults:
-        point = found.x is not None
-        results = results_of(compiled, self.name, found.value, found.bound, int(point), seconds)
-        solver = results.solver
-        ended = TerminationCondition.feasible if point else TerminationCondition.noSolution
-        solver.termination_condition = TERMINATION.get(found.status, ended)
-        solver.status = SolverStatus.ok if point else SolverStatus.warning
-        if found.status == "interrupted" or (found.status == "time_limit" and not point):
-            solver.status = SolverStatus.aborted
-        solver.statistics.branch_and_bound.number_of_bounded_subproblems = found.nodes
-        solver.message = _ending(found)
-        return results
-
-
-def _ending(found: Found) -> str:
-    """A sentence on how it ended."""
-    what = {
-        "optimal": "the gap is closed",
-        "infeasible": "the model is infeasible",
-        "time_limit": "the time limit was reached",
-        "interrupted": "interrupted",
-    }.get(found.status, "the search has ended")
-    point = "" if found.x is not None or found.status == "infeasible" else ", no point found"
-    return f"{what}{point}" + (f"; {found.message}" if found.message else "")
 
 
 def solver_class(method: str) -> type[HeuristicSolver]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pyomo.environ as pyo
-from pyomo.opt import SolverResults
+from pyomo.opt import SolverResults, SolverStatus, TerminationCondition
 
 from .bridge import CompiledModel
+from .pyomo_door import TERMINATION
+from .pyomo_search import Found
 
 
 def results_of(
@@ -29,3 +31,30 @@ def results_of(
     results.solver.name = name
     results.solver.wallclock_time = seconds
     return results
+
+
+def results_of_search(compiled: CompiledModel, name: str, found: Found, seconds: float) -> SolverResults:
+    """The results of the solver `name`, which ended with `found`."""
+    point = found.x is not None
+    results = results_of(compiled, name, found.value, found.bound, int(point), seconds)
+    solver = results.solver
+    ended = TerminationCondition.feasible if point else TerminationCondition.noSolution
+    solver.termination_condition = TERMINATION.get(found.status, ended)
+    solver.status = SolverStatus.ok if point else SolverStatus.warning
+    if found.status == "interrupted" or (found.status == "time_limit" and not point):
+        solver.status = SolverStatus.aborted
+    solver.statistics.branch_and_bound.number_of_bounded_subproblems = found.nodes
+    solver.message = ending(found)
+    return results
+
+
+def ending(found: Found) -> str:
+    """A sentence on how a search ended."""
+    what = {
+        "optimal": "the gap is closed",
+        "infeasible": "the model is infeasible",
+        "time_limit": "the time limit was reached",
+        "interrupted": "interrupted",
+    }.get(found.status, "the search has ended")
+    point = "" if found.x is not None or found.status == "infeasible" else ", no point found"
+    return f"{what}{point}" + (f"; {found.message}" if found.message else "")

@@ -73,7 +73,7 @@ def search_model(compiled: CompiledModel, chosen: Heuristic, settings: SearchSet
     try:
         problem, completion = problem_of(compiled)
     except InfeasibleError as error:
-        maybe = _relaxed(compiled) and not _empty(compiled.matrix.relax(), settings.time_limit)
+        maybe = is_relaxed(compiled) and not is_empty(compiled.matrix.relax(), settings.time_limit)
         return Found(None, None, None, "limit" if maybe else "infeasible", message=str(error))
     with bar_of(settings.time_limit, settings.progress) as bar:
         incumbent = Incumbent(problem, max(float(settings.gap), LEAST_GAP), settings.time_limit, begin, bar)
@@ -87,10 +87,10 @@ def search_model(compiled: CompiledModel, chosen: Heuristic, settings: SearchSet
             incumbent.stopped_by = "interrupted"
         except InfeasibleError as error:
             incumbent.stopped_by, message = "infeasible", str(error)
-    return _found(compiled, completion, incumbent, message)
+    return found_of(compiled, completion, incumbent, message)
 
 
-def _found(compiled: CompiledModel, completion: Completion, incumbent: Incumbent, message: str) -> Found:
+def found_of(compiled: CompiledModel, completion: Completion, incumbent: Incumbent, message: str) -> Found:
     """The result in the model's sense; its point, and its bound where the model and the networks say the same."""
     matrix, result = compiled.matrix, incumbent.result()
     sign = 1.0 if matrix.maximize else -1.0
@@ -103,21 +103,21 @@ def _found(compiled: CompiledModel, completion: Completion, incumbent: Incumbent
         if worst > TOLERANCE:
             message = f"the best point violates the model by {worst:g}, more than {TOLERANCE:g}, and is left out"
             x, status = None, "limit"
-    if _relaxed(compiled) and (bound is not None or status == "infeasible"):
+    if is_relaxed(compiled) and (bound is not None or status == "infeasible"):
         # What was proved is about the networks; the model lets their outputs be something else as well.
         bound, history = None, history.assign(bound=np.nan)
         what = "points are those of the network itself, and there is no bound"
         if status == "infeasible":
             what = "with the network itself the model is infeasible"
         message = f"a network of the model is relaxed: {what}"
-        proved = status == "infeasible" and _empty(matrix.relax(), incumbent.left)
+        proved = status == "infeasible" and is_empty(matrix.relax(), incumbent.left)
         status = "limit" if status in ("optimal", "infeasible") and not proved else status
     value = None if x is None else matrix.value(x) + 0.0
     bound = None if bound is None else float(sign * bound) + 0.0
     return Found(x, value, bound, status, result.nodes, result.seconds, history, message)
 
 
-def _relaxed(compiled: CompiledModel) -> bool:
+def is_relaxed(compiled: CompiledModel) -> bool:
     """Whether the model has points that are none of its networks."""
     return compiled.loosened or not all(network.exact for network in compiled.matrix.networks)
 
@@ -146,7 +146,7 @@ def first_points(
         if start is not None:
             incumbent.offer(start[completion.kept])
     undecided = incumbent.v is None and incumbent.goes_on() and incumbent.stopped_by == "limit"
-    if undecided and _empty(compiled.matrix.relax(), incumbent.left):
+    if undecided and is_empty(compiled.matrix.relax(), incumbent.left):
         incumbent.stopped_by = "infeasible"
 
 
@@ -176,7 +176,7 @@ def without_networks(problem: Problem) -> MatrixModel:
     return builder.model(np.concatenate([problem.c, problem.d]), problem.offset, maximize=True)
 
 
-def _empty(model: MatrixModel, left: float | None) -> bool:
+def is_empty(model: MatrixModel, left: float | None) -> bool:
     """Whether HiGHS calls a model infeasible, with presolve, which has lost feasible points before, and without."""
     return _attempt(model, left).status == "infeasible" and _confirmed(model, left)
 

@@ -153,6 +153,68 @@ def test_searches_are_compared_and_resumed(tmp_path: Path) -> None:
     assert [json.loads(line)["method"] for line in journal.read_text().splitlines()[len(lines) :]] == ["auto", "auto"]
 
 
+def test_proofs_are_compared_and_resumed(tmp_path: Path) -> None:
+    run("exact", tmp_path)
+    runs = table(tmp_path, "exact.runs")
+    names = ["4-2x8", "100-2x4"]
+    assert list(dict.fromkeys(runs["network"])) == names
+    assert (runs["status"] == "optimal").all()
+    assert runs["radius"].notna().tolist() == (runs["network"] == names[-1]).tolist()
+    for _, part in runs.groupby("network"):  # one maximum each, which every method proves
+        assert part["method"].tolist()[:2] == ["branch_and_bound", "HiGHS"]
+        assert part["bound"].min() >= part["value"].max() - 1e-6
+        assert part["bound"].max() <= part["value"].min() + 2e-4 * max(1.0, part["value"].abs().max())
+    for row in table(tmp_path, "exact.summary").to_dict("records"):
+        theirs = runs[runs["method"] == row["against"]].set_index("network")["seconds"]
+        times = theirs / runs[runs["method"] == "branch_and_bound"].set_index("network")["seconds"]
+        assert row["instances"] == row["either closes"] == len(names)
+        assert row["times faster, mean"] == pytest.approx(np.exp(np.log(times).mean()), rel=1e-3)
+        assert (row["least"], row["faster"]) == (pytest.approx(times.min(), rel=1e-3), (times > 1).sum())
+    journal = tmp_path / "exact.jsonl"
+    lines = journal.read_text().splitlines()
+    assert len(lines) == len(runs)
+
+    false = json.loads(lines[1]) | {"bound": json.loads(lines[1])["value"] - 1e-3}
+    journal.write_text("\n".join([lines[0], json.dumps(false), *lines[2:]]) + "\n")
+    command = [sys.executable, str(BENCHMARKS / "run.py"), "exact", "--small", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "values above bounds that were proved" in done.stderr
+    run("exact", tmp_path, "--again", "HiGHS")  # measured anew
+    assert [json.loads(line)["method"] for line in journal.read_text().splitlines()[len(lines) :]] == ["HiGHS"] * 2
+
+
+def test_the_limit_counts_for_a_proof_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five instances on paper: both close, only one closes, the other one, neither."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from exact import OURS, against, beside, check, judged
+    from page import exact_targets
+
+    def record(network: str, method: str, seconds: float, bound: float | None) -> dict[str, object]:
+        known = {"status": "optimal" if seconds < 10 else "time_limit", "nodes": 7, "processor s": seconds}
+        return {"network": network, "seed": 16, "method": method, "limit": 10.0} | known | {
+            "value": 2.0, "bound": bound, "seconds": seconds}  # fmt: skip
+
+    ours = [("a", 1.0, 2.0001), ("b", 0.5, 2.0), ("c", 10.3, 2.5), ("d", 10.1, 3.0), ("100-2x50", 10.0, 3.0)]
+    theirs = [("a", 4.0, 2.0), ("b", 11.0, 4.0), ("c", 5.0, 2.0), ("d", 10.2, None), ("100-2x50", 10.0, 2.5)]
+    rows = [judged(record(name, m, *rest)) for m, part in ((OURS, ours), ("HiGHS", theirs)) for name, *rest in part]
+    runs = pd.DataFrame(rows)
+    check(runs)
+    row = against(runs, "HiGHS")
+    assert (row["either closes"], row["only ours"], row["only theirs"]) == (3, 1, 1)
+    assert row["times faster, mean"] == pytest.approx((4.0 * 20.0 * 0.5) ** (1 / 3))
+    assert row["processor time, mean"] == pytest.approx(4.0)  # of the only one that both close
+    assert (row["least"], row["least on"], row["5 times faster"], row["faster"]) == (0.5, "c s16", 1, 2)
+    assert (row["neither closes"], row["smaller gap"]) == (2, 1)
+    wide = beside(runs).set_index("network")
+    assert wide.loc["a", "HiGHS"] == "4 s"
+    assert wide.loc["d", OURS] == "gap 0.5"
+    assert wide["radius"].tolist() == ["", "", "", "", "0.02"]
+    assert [reached for *_, reached in exact_targets({"exact.summary": pd.DataFrame([row])})] == [False, False]
+    good = row | {"against": "Gurobi", "faster": 3, "smaller gap": 2}
+    assert [reached for *_, reached in exact_targets({"exact.summary": pd.DataFrame([good])})] == [True, True, True]
+
+
 def test_random_networks_are_those_that_pytorch_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """What `torch.manual_seed(50); torch.nn.Linear(3, 2).weight` gave."""
     monkeypatch.syspath_prepend(BENCHMARKS)

@@ -20,6 +20,7 @@ from decisions import chain, decisions
 from omlt_ext import Layer, Network, ReLUBlock, plugins, pyomo_heuristics
 from omlt_ext.bridge import compile_model
 from omlt_ext.errors import ModelError, OptionError
+from omlt_ext.pyomo_results import results_of_search
 from omlt_ext.pyomo_search import SearchSettings, search_model
 from omlt_ext.search import Incumbent, Problem
 
@@ -293,7 +294,7 @@ def test_no_solution_where_the_search_ends_by_itself(network: Network) -> None:
     assert truth.solver.termination_condition == Termination.infeasible
     found = run(model, Silent())
     assert (found.x, found.value, found.status) == (None, None, "limit")
-    results = pyomo_heuristics.solver_class("auto")()._results(compile_model(model), found, 0.0)
+    results = results_of_search(compile_model(model), "omlt_ext.auto", found, 0.0)
     assert results.solver.termination_condition == Termination.noSolution
     assert results.solver.status == pyo.SolverStatus.warning
     assert results.problem.number_of_solutions == 0
@@ -307,7 +308,7 @@ def test_interrupted_with_the_best_so_far(network: Network) -> None:
     found = run(model, Interrupted())
     assert found.status == "interrupted"
     assert found.value == network(np.zeros(4))[0]
-    results = pyomo_heuristics.solver_class("auto")()._results(compile_model(model), found, 0.0)
+    results = results_of_search(compile_model(model), "omlt_ext.auto", found, 0.0)
     assert results.solver.termination_condition == Termination.userInterrupt
     assert results.problem.upper_bound == found.value
 

@@ -46,6 +46,7 @@ class Completion:
     Y: Any
     t: Floats
     kept: Ints  # the columns of x that v is made of
+    asks_more: bool = False  # whether the model has rows or ends on a network's own columns, which the problem has not
 
     def point(self, v: Floats) -> Floats | None:
         """x at v: a forward pass of every network; HiGHS for columns that this leaves open, None where it cannot."""
@@ -132,12 +133,12 @@ def problem_of(compiled: CompiledModel) -> tuple[Problem, Completion]:
         for end in (lower, upper):
             np.maximum.at(end, part.inputs, box.lower)
             np.minimum.at(end, part.inputs, box.upper)
-    completion = Completion(
-        *(matrix, placed, base, copies[:, :n], copies[:, n:], affine.t[: base.size], base[affine.kept[:n]])
-    )
+    whole_point = copies[:, :n], copies[:, n:], affine.t[: base.size], base[affine.kept[:n]]
+    completion = Completion(matrix, placed, base, *whole_point, hidden or _narrowed(matrix, own))
     whole = integer[affine.kept[:n]]
     # Where every forward pass is a point of the model there is nothing to ask of it.
-    asks = hidden or not _plain(compiled, own) or rows.lower.size > 0 or bool(whole.any())
+    tied = any(block._around is not None for block in compiled.blocks)  # its ranges follow from the model around it
+    asks = completion.asks_more or tied or rows.lower.size > 0 or bool(whole.any())
     sign = 1.0 if matrix.maximize else -1.0
     costs = sign * np.asarray(matrix.c[base] @ copies)
     problem = Problem(
@@ -252,11 +253,8 @@ def _held(block: ReLUBlock) -> tuple[Bools, ...]:
     return tuple((low > wide_low) | (high < wide_high) for low, high, wide_low, wide_high in pairs)
 
 
-def _plain(compiled: CompiledModel, own: Bools) -> bool:
-    """Whether the networks' own columns have the bounds and the wholeness that their encodings gave them, or less."""
-    matrix = compiled.matrix
-    if any(block._around is not None for block in compiled.blocks):
-        return False
+def _narrowed(matrix: MatrixModel, own: Bools) -> bool:
+    """Whether a network's own column has narrower bounds than its encoding gave it, or is whole only here."""
     for embedded in matrix.networks:
         for encoding, groups in zip(embedded.encodings, embedded.groups, strict=True):
             for group in encoding.columns:
@@ -264,8 +262,8 @@ def _plain(compiled: CompiledModel, own: Bools) -> bool:
                 inside = own[at]
                 narrower = (matrix.lower[at] > group.lower) | (matrix.upper[at] < group.upper)
                 if (inside & (narrower | (matrix.integer[at] & (not group.integer)))).any():
-                    return False
-    return True
+                    return True
+    return False
 
 
 def _slices(networks: tuple[EmbeddedNetwork, ...]) -> list[slice]:
