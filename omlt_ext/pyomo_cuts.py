@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
-from pyomo.core.base.transformation import Transformation
 
 from .bridge import CompiledModel, compile_model, relu_blocks, row_masks
 from .cut_rounds import CutRounds, add_cuts
 from .encoding import Rows
 from .errors import ModelError
+from .pyomo_door import ModelTransformation
 from .rows import write_rows
 from .separation import Cuts, Separation, check_limits
 from .surroundings import check_surroundings
@@ -37,7 +37,7 @@ def separation_of(compiled: CompiledModel) -> Separation:
     "omlt_ext.add_cuts",
     doc="add cuts to every ReLUBlock whose formulation has them, where the LP relaxation needs them",
 )
-class AddCuts(Transformation):
+class AddCuts(ModelTransformation):
     """`TransformationFactory("omlt_ext.add_cuts").apply_to(model)`; `create_using` makes a copy.
 
     Solves the LP relaxation of the model by HiGHS, adds the cuts that it violates, and again, at most `rounds` times
@@ -70,11 +70,6 @@ class AddCuts(Transformation):
     def __init__(self) -> None:
         super().__init__()
         self.report: CutRounds | None = None
-
-    def _create_using(self, model: Any, **keywords: Any) -> Any:
-        copy = model.clone()
-        self._apply_to(copy, **keywords)
-        return copy
 
     def _apply_to(
         self, model: Any, *, rounds: int | None = None, time_limit: float | None = None, progress: bool = False

@@ -1,4 +1,4 @@
-"""What Pyomo's SolverFactory expects of a solver, whatever it solves with."""
+"""What Pyomo's factories expect of a solver, whatever it solves with, and of a transformation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pyomo.common.collections import Bunch
+from pyomo.core.base.transformation import Transformation
 from pyomo.opt import TerminationCondition
 
 Self = TypeVar("Self", bound="PyomoSolver")
@@ -18,6 +19,15 @@ TERMINATION = {
     "time_limit": TerminationCondition.maxTimeLimit,
     "interrupted": TerminationCondition.userInterrupt,
 }
+
+
+class ModelTransformation(Transformation):
+    """A transformation whose keywords are not cloned with the model, as Pyomo would: an executor cannot be."""
+
+    def _create_using(self, model: Any, **keywords: Any) -> Any:
+        copy = model.clone()
+        self._apply_to(copy, **keywords)
+        return copy
 
 
 class PyomoSolver:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import pyomo.environ as pyo
-from pyomo.core.base.transformation import Transformation
 
 from .block import ReLUBlock
 from .bounds import Bounds
@@ -20,15 +18,14 @@ from .options import check_flag
 from .pruning import Data, PrunedNetwork, prune
 from .pruning.finetune import Finetune
 from .pruning.method import Method, pruning_method
-
-logger = logging.getLogger("omlt_ext")
+from .pyomo_door import ModelTransformation
 
 
 @pyo.TransformationFactory.register(
     "omlt_ext.substitute_pruned",
     doc="put a pruned copy into every ReLUBlock in the place of its network; undo=True goes back",
 )
-class SubstitutePruned(Transformation):
+class SubstitutePruned(ModelTransformation):
     """`TransformationFactory("omlt_ext.substitute_pruned").apply_to(model, sparsity=0.8)`; `create_using` makes a copy.
 
     Each active ReLUBlock gets a pruned copy of its network: `inputs` and `outputs` stay the same variables, the model
@@ -73,11 +70,6 @@ class SubstitutePruned(Transformation):
         super().__init__()
         self.report: pd.DataFrame | None = None
         self.pruned: dict[str, PrunedNetwork] = {}
-
-    def _create_using(self, model: Any, **keywords: Any) -> Any:
-        copy = model.clone()  # without the keywords, which Pyomo would clone as well
-        self._apply_to(copy, **keywords)
-        return copy
 
     def _apply_to(
         self,

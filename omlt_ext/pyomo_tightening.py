@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyomo.environ as pyo
-from pyomo.core.base.transformation import Transformation
 
 from .bounds import Bounds
 from .encoding import encode_network
 from .errors import FormulationError, InfeasibleError, ModelError, OptionError
+from .pyomo_door import ModelTransformation
 from .surroundings import Surroundings, read_surroundings
 from .tightening import Effort
 from .whole_model import State, WholeModel
@@ -28,7 +28,7 @@ FEASIBLE = 1e-6  # relative: what solvers take for feasible; a model is infeasib
 @pyo.TransformationFactory.register(
     "omlt_ext.tighten_bounds", doc="tighten the activation bounds of every ReLUBlock, using the model around it"
 )
-class TightenBounds(Transformation):
+class TightenBounds(ModelTransformation):
     """`TransformationFactory("omlt_ext.tighten_bounds").apply_to(model, effort="dual")`; `create_using` makes a copy.
 
     Tightens the bounds of every active ReLUBlock in the model by the linear constraints around it, the bounds of inputs
@@ -71,11 +71,6 @@ class TightenBounds(Transformation):
         super().__init__()
         self.report: pd.DataFrame | None = None
         self.notes: tuple[str, ...] = ()
-
-    def _create_using(self, model: Any, **keywords: Any) -> Any:
-        copy = model.clone()  # without the keywords, which Pyomo would clone as well: an executor cannot be
-        self._apply_to(copy, **keywords)
-        return copy
 
     def _apply_to(
         self,
