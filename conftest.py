@@ -11,6 +11,7 @@ NEEDS = {
     "omlt_ext/readers/torch*.py": "torch",
     "omlt_ext/readers/sklearn*.py": "sklearn",
     "omlt_ext/gurobi.py": "gurobipy",
+    "omlt_ext/propagation/fused.py": "numba",
     "omlt_ext/omlt.py": "omlt",
 }
 

@@ -29,10 +29,12 @@ from omlt_ext.errors import LicenceError
 from omlt_ext.formulations import BigM
 from omlt_ext.heuristics import maximize
 from omlt_ext.heuristics.milp import start_of
+from omlt_ext.propagation.backend import has_numba
 from omlt_ext.search.problem import Problem
 from omlt_ext.solvers import open_solver, raised
 
-OURS = "branch_and_bound"
+OURS, FUSED = "branch_and_bound", "branch_and_bound, numba"
+BACKENDS = {OURS: "numpy", FUSED: "numba"}
 OTHERS = {"HiGHS": "highs", "SCIP": "scip", "Gurobi": "gurobi"}
 OPTIONS = {"highs": {"threads": 1}, "scip": {}, "gurobi": {}}  # the last two have one thread here unless told otherwise
 GAP, EFFORT = 1e-4, "dual"
@@ -48,7 +50,8 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB
 
 def main(setting: Setting) -> Tables:
     limit = setting.limit(SMALL_SECONDS if setting.small else SECONDS)
-    methods = available([OURS, *OTHERS])
+    ours = [OURS, *([FUSED] if has_numba() else [])]
+    methods = [*ours, *available(list(OTHERS))]
     names = TINY if setting.small else setting.chosen([*BOXES, *BALLS])
     seeds = list(RADIUS)[:1] if setting.small else list(RADIUS)
     keys = [(name, seed, method, limit) for name in names for seed in seeds for method in methods]
@@ -57,8 +60,8 @@ def main(setting: Setting) -> Tables:
     runs = pd.DataFrame(map(judged, setting.runs.measure(keys, "exact", alone)))
     runs = runs[runs["status"] != "too large"]
     check(runs)
-    others = [method for method in methods[1:] if (runs["method"] == method).any()]
-    summary = pd.DataFrame([against(runs, other) for other in others])
+    others = [method for method in methods[len(ours) :] if (runs["method"] == method).any()]
+    summary = pd.DataFrame([against(runs, other, mine) for mine in ours for other in others])
     columns = ["network", "seed", "radius", "method", "seconds", "processor s", "gap", "nodes", "value", "bound"]
     return {"summary": summary, "instances": beside(runs), "runs": runs[[*columns, "status"]]}
 
@@ -98,16 +101,16 @@ def solve(network: Network, box: Box, method: str, limit: float) -> Record:
     assert start is not None
     begin, processor = time.perf_counter(), time.process_time()
     record = (
-        by_search(network, box, limit, start)
-        if method == OURS
+        by_search(network, box, limit, start, BACKENDS[method])
+        if method in BACKENDS
         else by_milp(network, box, OTHERS[method], limit, start, begin)
     )
     return record | {"seconds": time.perf_counter() - begin, "processor s": time.process_time() - processor}
 
 
-def by_search(network: Network, box: Box, limit: float, start: Floats) -> Record:
+def by_search(network: Network, box: Box, limit: float, start: Floats, backend: str) -> Record:
     """What this package's branch and bound ends with."""
-    found = branch_and_bound(network, box, time_limit=limit, gap=GAP, effort=EFFORT, start=start)
+    found = branch_and_bound(network, box, time_limit=limit, gap=GAP, effort=EFFORT, start=start, backend=backend)
     assert found.value is not None
     return ended(found.value, found.bound, found.status, found.nodes)
 
@@ -155,23 +158,24 @@ def check(runs: pd.DataFrame) -> None:
         raise RuntimeError(f"values above bounds that were proved:\n{rows}")
 
 
-def paired(runs: pd.DataFrame, other: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def paired(runs: pd.DataFrame, mine: str, other: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Our runs and another's, on the instances that both have."""
-    parts = [runs[runs["method"] == method].set_index(["network", "seed"]) for method in (OURS, other)]
+    parts = [runs[runs["method"] == method].set_index(["network", "seed"]) for method in (mine, other)]
     both = parts[0].index.intersection(parts[1].index, sort=False)
     return parts[0].loc[both], parts[1].loc[both]
 
 
-def against(runs: pd.DataFrame, other: str) -> dict[str, Any]:
-    """How many times faster we are where either closes, the limit counting as the time of the one that does not.
+def against(runs: pd.DataFrame, other: str, mine: str = OURS) -> dict[str, Any]:
+    """How many times faster `mine` is where either closes, the limit counting as the time of the one that does not.
 
     The ratio of processor times is of those that both close: on a busy machine it says more than the clock.
     """
-    ours, theirs = paired(runs, other)
+    ours, theirs = paired(runs, mine, other)
     either, neither = ours["closed"] | theirs["closed"], ~(ours["closed"] | theirs["closed"])
     times = (theirs["time"] / ours["time"])[either]
     processor = (theirs["processor s"] / ours["processor s"])[ours["closed"] & theirs["closed"]]
     return {
+        "method": mine,
         "against": other,
         "limit s": runs["limit"].max(),
         "instances": len(ours),

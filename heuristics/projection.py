@@ -100,10 +100,32 @@ class Projection:
             self._typed[dtype] = tuple(part.astype(dtype) for part in parts)
         return self._typed[dtype]
 
+    def _inside_one(self, room: float) -> Floats | None:
+        """The same for one row over a finite box, without an LP: a share t of all rooms is left on every side.
+
+        Both ends of the row over the box that is left are linear in t. Between the corners with them lies a point.
+        """
+        a, low, high = self.A.toarray()[0], self.low[0, 0], self.high[0, 0]
+        pull = np.minimum(self.upper - self.lower, 1.0)[:, 0] / 2
+        ends = np.where([a > 0, a <= 0], self.lower[:, 0], self.upper[:, 0])  # with the least and the largest a u
+        (least, most), lost = ends @ a, np.abs(a) @ pull + room / 2
+        above, below = high - least, most - low
+        if min(above, below) < 0:
+            return None
+        t = min(1.0, above / lost, below / lost) if lost > 0 else 1.0
+        aside = t * np.where([a > 0, a <= 0], pull, -pull)
+        corners = ends + aside
+        (least, most), left = corners @ a, t * room / 2
+        middle = (max(least, low + left) + min(most, high - left)) / 2
+        share = (middle - least) / (most - least) if most > least else 0.0
+        return np.asarray(corners[0] + share * (corners[1] - corners[0]))[:, None]
+
     def _interior(self) -> Floats | None:
         """A point (n, 1) as far inside rows and box as one LP finds, at most 1 unit; None where there is none."""
         n = self.lower.size
         room = np.column_stack([self.high[:, 0] - self.low[:, 0], np.ones(self.low.size)]).min(axis=1)
+        if room.size == 1 and np.isfinite(self.lower).all() and np.isfinite(self.upper).all():
+            return self._inside_one(float(room[0]))
         pull = sparse.csr_array((room / 2)[:, None])  # 0 for equations
         fixed = self.upper[:, 0] - self.lower[:, 0]
         wide = sparse.csr_array(np.minimum(fixed, 1.0)[:, None] / 2)

@@ -44,7 +44,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add("--gap", type=float, metavar="G", help="a MILP ends within this share of the neuron's width (default: 1e-3)")
     add("--solver", help="of LPs and MILPs: highs (the default), scip or gurobi")
     add("--formulation", help="of MILPs: bigm (the default), auto, ...; ideal_cuts adds LPs with cuts to the rung lp")
-    add("--backend", help="of dual ascent and splits: numpy (the default) or torch")
+    add("--backend", help="of dual ascent and splits: numpy (the default), numba or torch")
     add("--device", help="for torch: cpu (the default), cuda, ...")
     add("--time-limit", type=float, metavar="S", help="seconds in all; the best bounds so far are printed and saved")
     add("--jobs", type=int, default=1, metavar="N", help="worker processes (default: 1, none but this one)")

@@ -94,3 +94,16 @@ def test_what_cannot_be_is_refused():
         branch_and_bound(network, box, inputs=[1.0])
     with pytest.raises(OptionError, match="inputs must be finite"):
         branch_and_bound(network, box, inputs=[1.0, np.nan])
+
+
+@pytest.mark.parametrize("seed", [4, 7])
+def test_plateaus_end_by_signs_where_boxes_do_not(seed: int) -> None:
+    """Whole weights: the maximum is that of many regions, whose borders no box follows."""
+    rng = np.random.default_rng(seed)
+    weights = [rng.integers(-1, 2, shape).astype(float) for shape in ((6, 3), (5, 6), (1, 5))]
+    network = Network([Layer(W, rng.integers(-1, 2, len(W)), relu=len(W) > 1) for W in weights])
+    best = branch_and_bound(network, Box.full(3, -1, 1), time_limit=60.0)
+    assert best.status == "optimal"
+    assert best.value == pytest.approx(1.0, abs=1e-9)
+    alone = branch_and_bound(network, Box.full(3, -1, 1), split="relu")
+    assert alone.nodes < 100 < best.nodes

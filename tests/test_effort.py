@@ -171,7 +171,7 @@ def test_seconds_meet_the_time_limit(network: Network) -> None:
         ("gap", float("nan"), "gap is nan"),
         ("chunk_rows", 0, "chunk_rows is 0"),
         ("solver", "glpk", "solver is 'glpk'; choose one of 'highs'"),
-        ("backend", "jax", "backend is 'jax'; choose one of 'numpy', 'torch'"),
+        ("backend", "jax", "backend is 'jax'; choose one of 'numpy', 'numba', 'torch'"),
     ],
 )
 def test_values_that_a_dial_does_not_have(dial: str, value: object, says: str) -> None:

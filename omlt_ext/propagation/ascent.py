@@ -29,6 +29,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +39,7 @@ from ..domain import Box, Floats, Ints, Polytope
 from ..network import Layer, Weight
 from .backend import Array, Backend, Linear
 from .crown import Relaxation
+from .flat import Flat, FlatLayer, Rows, ascend_flat
 
 BETA_1, BETA_2 = 0.5, 0.99  # Adam's memory; the usual 0.9 and 0.999 need about twice the steps
 
@@ -157,6 +159,17 @@ class Lagrangian:
             size = np.abs(A).max(axis=1, initial=0.0)
             self.A, self.b = backend.array(A), backend.array(polytope.b - polytope.A @ box.center)
             self.unit = backend.array(1.0 / np.where(size > 0.0, size, 1.0))
+        self.flat = self._flat() if backend.compiled else None
+
+    def _flat(self) -> Flat | None:
+        """The layers as compiled loops take them; None where a weight is sparse."""
+        layers = []
+        for layer in self.slopes:
+            weight = layer.weight.dense()
+            if weight is None:
+                return None
+            layers.append(FlatLayer(weight, layer.bias, layer.s, layer.t))
+        return Flat.of(layers, self.radius.size, np.float32)
 
     def take(self, rows: Array) -> Lagrangian:
         """The same for some of the target rows."""
@@ -286,6 +299,8 @@ def ascend(
 
     A row whose value exceeds `enough` (m,) is done; with `pairs` (m,) so is the row that it names.
     """
+    if problem.flat is not None:
+        return _compiled(problem, problem.flat, start, pace, enough, pairs)
     xp = problem.xp
     now, best = (start.map(lambda part: part + 0.0) for _ in range(2))
     value = problem.constant * 0.0 - np.inf
@@ -320,6 +335,24 @@ def ascend(
                 moments = [(mean[keep], square[keep]) for mean, square in moments]
                 units = [unit if isinstance(unit, float) else unit[keep] for unit in units]
     return value, best
+
+
+def _compiled(
+    problem: Lagrangian, flat: Flat, start: Multipliers, pace: Pace, enough: Array | None, pairs: Ints | None
+) -> tuple[Array, Multipliers]:
+    """The same by compiled loops."""
+    m = problem.constant.size
+    none = np.zeros((m, 0), np.float32)
+    numbers, signs = (np.concatenate([none, *parts], axis=1) for parts in (start.free(), start.signs))
+    p = np.zeros(0, np.float32)
+    polytope = Rows(np.zeros((0, problem.radius.size), np.float32), p, p)
+    if problem.A is not None:
+        polytope = Rows(problem.A, problem.b, problem.unit)
+    sizes, betas = [pace.size(step) for step in range(pace.steps)], (BETA_1, BETA_2)
+    values = ascend_flat(flat, polytope, problem.rows, problem.constant, numbers, signs, enough, pairs, sizes, betas)
+    ends = np.cumsum([0, *flat.unstable])
+    alphas = [numbers[:, a:b] for a, b in pairwise(ends)]
+    return values, Multipliers(alphas, start.signs, None if start.mu is None else numbers[:, ends[-1] :])
 
 
 def _keep(best: Multipliers, value: Array, now: Multipliers, found: Array, live: Array | None) -> None:

@@ -1,5 +1,7 @@
 """Where the ascent's arrays live: NumPy on the processor, or torch on any device; one code serves both.
 
+With numba, NumPy's arrays are worked on by compiled loops.
+
 Both modules give `where`, `concatenate`, `clip`, operators and indexing the same meaning; a back end adds what differs:
 how arrays come in and go out, and products with a weight that may be sparse.
 """
@@ -27,11 +29,15 @@ class Linear(Protocol):
     def forward(self, h: Array) -> Array:
         """h W^T for h (m, n_in)."""
 
+    def dense(self) -> Any:
+        """W as a NumPy array; None where it is sparse or lives elsewhere."""
+
 
 class Backend(Protocol):
-    """`xp` is the module of array functions."""
+    """`xp` is the module of array functions; `compiled`: dense layers go through the loops of `fused`."""
 
     xp: Any
+    compiled: bool
 
     def array(self, values: Any) -> Array:
         """A copy of NumPy values; floats become single precision."""
@@ -55,11 +61,19 @@ class NumpyLinear:
     def forward(self, h: Array) -> Array:
         return dense((self.weight @ h.T).T)
 
+    def dense(self) -> Any:
+        return None if sparse.issparse(self.weight) else self.weight
+
 
 class NumpyBackend:
-    """Arrays of NumPy."""
+    """Arrays of NumPy, and with `compiled` the loops that numba makes."""
 
     xp: Any = np
+
+    def __init__(self, compiled: bool = False) -> None:
+        if compiled and not has_numba():
+            raise MissingDependencyError('backend="numba" needs numba; install it with: pip install "omlt-ext[fast]"')
+        self.compiled = compiled
 
     def array(self, values: Any) -> Array:
         found = np.array(values)
@@ -88,9 +102,14 @@ class TorchLinear:
     def forward(self, h: Array) -> Array:
         return (self.weight @ h.T).T if self.sparse else h @ self.weight.T
 
+    def dense(self) -> Any:
+        return None
+
 
 class TorchBackend:
     """Tensors of torch on a device."""
+
+    compiled = False
 
     def __init__(self, device: str = "cpu") -> None:
         if importlib.util.find_spec("torch") is None:
@@ -104,6 +123,9 @@ class TorchBackend:
             self.device = torch.zeros(1, device=device).device
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             raise OptionError(f"torch has no device {device!r} here: {str(error).splitlines()[0]}") from None
+
+    def __reduce__(self) -> tuple[type[TorchBackend], tuple[str]]:
+        return TorchBackend, (str(self.device),)
 
     def array(self, values: Any) -> Array:
         found = np.array(values)
@@ -123,6 +145,14 @@ class TorchBackend:
         return TorchLinear(weight, self)
 
 
+BACKENDS = ("numpy", "numba", "torch")
+
+
+def has_numba() -> bool:
+    """Whether numba is installed."""
+    return importlib.util.find_spec("numba") is not None
+
+
 def open_backend(name: str, device: str = "cpu") -> Backend:
-    """The back end "numpy" or "torch"; `MissingDependencyError` without torch, `OptionError` without the device."""
-    return TorchBackend(device) if name == "torch" else NumpyBackend()
+    """One of `BACKENDS`; `MissingDependencyError` without numba or torch, `OptionError` without the device."""
+    return TorchBackend(device) if name == "torch" else NumpyBackend(compiled=name == "numba")

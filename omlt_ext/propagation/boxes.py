@@ -128,6 +128,13 @@ class BoxCrown:
     def n_in(self) -> int:
         return self.box.n
 
+    def rows(self, lower: Floats, upper: Floats, of: Ints, which: Ints) -> Floats:
+        """Lower bounds (R,) of rows `which` (R,) of C z^K, each on its own box of[r]; inf where that holds no point."""
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            batch = _Batch(self, lower, upper, np.zeros((lower.shape[0], self.unstable), np.int8))
+            values, _ = batch._backward(self.K, self.target.take(which)._replace(of=of))
+        return np.where(np.asarray(batch.empty)[of], np.inf, values)
+
     def __call__(
         self, lower: Floats, upper: Floats, signs: np.ndarray | None = None, enough: float = -np.inf
     ) -> OnBoxes:

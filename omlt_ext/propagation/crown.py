@@ -189,6 +189,16 @@ def backward(
         c = c + lifted + D @ layer.bias
         A = dense(D @ layer.weight)
         e += np.abs(D, out=D) @ (EPS * ease.magnitude + errors[i].row)
+    return over_box(A, c, e, box, polytope, mu)
+
+
+def over_box(
+    A: Floats, c: Floats, e: Floats, box: Box, polytope: Polytope | None = None, mu: Floats | None = None
+) -> Floats:
+    """Lower bounds (m,) of A x + c - e over the box, within the polytope's rows if these have multipliers.
+
+    A and e are changed.
+    """
     if polytope is not None and mu is not None:
         far = np.maximum(np.abs(box.lower), np.abs(box.upper))
         sides = mu @ np.abs(polytope.b)

@@ -14,18 +14,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import sparse
 
 from ..bounds import Bounds
 from ..domain import Box, Floats, Ints, Polytope
 from ..network import Layer, Network, Weight, dense
 from .ascent import Before, Lagrangian, Multipliers, Pace, Slopes, ascend
 from .backend import Array, Backend, NumpyBackend
-from .crown import AffineError, Relaxation, affine_error, backward, both_signs, crown, layer_by_layer, relax
+from .crown import AffineError, Relaxation, affine_error, backward, both_signs, crown, layer_by_layer, over_box, relax
+from .flat import Flat, FlatErrors, FlatLayer, Passed, pass_flat
 from .interval import Range, activation_range, collect, given
-from .rounding import row_blocks
+from .rounding import EPS, TINY, gamma, row_blocks
 
 STEPS = 12
 POLYTOPE = 4  # times as many over a polytope
@@ -78,11 +81,45 @@ class Head:
         split = 4 if found.signs else 1
         for rows in row_blocks(C.shape[0], split * (self.unstable + 1) + 5 * self.widest, chunk_bytes):
             part = found.take(rows).map(self.backend.numpy)
-            eased = [self._eased(i, part) for i in range(self.k)]
             mu = None if part.mu is None else np.maximum(part.mu, 0.0).astype(np.float64)
             polytope = self.bounds.polytope
+            if self.flat is not None:
+                passed = self.passes(C[rows], part)
+                values[rows] = over_box(passed.A, passed.c, passed.e, self.bounds.box, polytope, mu)
+                continue
+            eased = [self._eased(i, part) for i in range(self.k)]
             values[rows] = backward(self.network, self.k, C[rows], eased, self.errors, self.bounds.box, polytope, mu)
         return values
+
+    @cached_property
+    def flat(self) -> tuple[Flat, FlatErrors] | None:
+        """The layers for compiled loops; None without these or where a weight is sparse."""
+        weights = [layer.weight for layer in self.network.layers]
+        if not self.backend.compiled or any(sparse.issparse(weight) for weight in weights):
+            return None
+        layers, rows, below = [], [], np.arange(self.bounds.box.n)
+        for layer, ease, error, slopes in zip(
+            self.network.layers, self.relaxations, self.errors, self.slopes, strict=False
+        ):
+            order, at = slopes.order, slopes.at
+            layers.append(FlatLayer(layer.weight[np.ix_(order, below)], layer.bias[order], ease.s[at], ease.t[at]))
+            rows.append((EPS * ease.magnitude + error.row)[order])
+            below = order
+        sizes = [layer.n_out + 2.0 for layer in self.network.layers[: self.k]]
+        tiny = [TINY * float(ease.magnitude.sum()) for ease in self.relaxations]
+        constants = np.array(tiny) + [error.constant for error in self.errors[: self.k]]
+        errors = FlatErrors(np.concatenate([np.zeros(0), *rows]), gamma(np.array([2.0, *sizes])), constants)
+        return Flat.of(layers, self.bounds.box.n, np.float64), errors
+
+    def passes(self, C: Weight, found: Multipliers) -> Passed:
+        """Backward passes of C z^k by compiled loops, in double precision."""
+        assert self.flat is not None
+        top, error = self.network.layers[-1], self.errors[self.k]
+        weight = top.weight[:, self.slopes[-1].order] if self.slopes else top.weight
+        rows, c, e = dense(C @ weight), C @ top.bias, abs(C) @ error.row + error.constant
+        none = np.zeros((c.size, 0), np.float32)
+        numbers, signs = (np.concatenate([none, *part], axis=1) for part in (found.alphas, found.signs))
+        return pass_flat(*self.flat, rows, c, e, numbers, signs)
 
     def _eased(self, i: int, found: Multipliers) -> Relaxation:
         """Layer i's relaxation with a row's own slopes and, where neurons are split, their signs and shifts."""

@@ -18,7 +18,8 @@ proved by another row of t.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -26,11 +27,12 @@ from ..bounds import Bounds
 from ..domain import Floats, Ints, Polytope
 from ..propagation.boxes import BoxCrown, OnBoxes
 from ..propagation.rounding import TINY, gamma
-from .pool import Pool
+from .pool import Nodes, Pool
 from .target import Target
 
 BATCH = 256
 NUMBERS = 2**24  # of one batch's slopes of neurons at most
+EACH = 5e3  # multiplications that take as long as what every box costs, about
 CORNER = 0.1  # what |A| w, by which the halves' values may differ, counts beside the blame
 
 Offer = Callable[[Floats], float]
@@ -55,8 +57,12 @@ class BoxTree:
     """
 
     lps = 0
+    settled = True  # nodes may be lent at any time
 
-    def __init__(self, target: Target, bounds: Bounds, limit_bytes: int = 2**31) -> None:
+    def __init__(
+        self, target: Target, bounds: Bounds, limit_bytes: int = 2**31, lent: Sequence[Nodes] | None = None
+    ) -> None:
+        self.target, self.bounds, self.limit_bytes = target, bounds, limit_bytes
         rows = target.network if target.rows is None else target.rows
         self.crown = BoxCrown(rows, bounds, -np.eye(rows.n_outputs))
         self.polytope = target.domain if isinstance(target.domain, Polytope) else None
@@ -66,6 +72,10 @@ class BoxTree:
         self.batch = int(np.clip(NUMBERS // (2 * n * max(1, u)), 1, BATCH))
         self.closed = np.inf  # the least value of a box that is done with
         self.nodes, self.work = 0, 0.0
+        self.whole = lent is None  # the only box is the domain's, to be bounded before it is halved
+        if lent is not None:
+            self.give(lent)
+            return
         root = np.concatenate([bounds.box.lower, bounds.box.upper, [0.0]])
         self.pool.add(-bounds.upper[-1], root[None, :], np.zeros((1, u), np.int8))
 
@@ -90,20 +100,36 @@ class BoxTree:
             return
         n = self.crown.n_in
         lower, upper = numbers[:, :n], numbers[:, n : 2 * n]
-        if self.nodes:
+        if not self.whole:
             lower, upper = _halves(lower, upper, numbers[:, -1].astype(np.int64))
             values, signs = np.tile(values, 2), np.tile(signs, (2, 1))
         if self.polytope is not None:
             lower, upper = cut(lower, upper, self.polytope)
         found = self.crown(lower, upper, signs, enough)
+        self.whole = False
         self.nodes += values.size
-        self.work += found.work
+        self.work += found.work + EACH * found.values.size
         values = np.maximum(values, found.values)
         keep = np.flatnonzero((values <= enough) & (values < np.inf))
         if keep.size:
             ends = lower[keep], upper[keep]
             enough = offer(np.concatenate([np.where(found.A[keep] > 0.0, *ends), 0.5 * (ends[0] + ends[1])]))
         self._put(values, lower, upper, found, enough)
+
+    def lend(self, count: int, enough: float) -> list[Nodes]:
+        """Up to `count` of its best boxes, which are no longer here then."""
+        values, numbers, signs = self.pool.take(count)
+        beaten = values > enough
+        self._close(values[beaten])
+        return [(values[~beaten], numbers[~beaten], signs[~beaten])]
+
+    def give(self, lent: Sequence[Nodes]) -> None:
+        """Take such boxes in."""
+        self.pool.add(*lent[0])
+
+    def elsewhere(self) -> Callable[..., BoxTree]:
+        """What another process makes a tree of that takes such boxes; its keywords: `lent`, `limit_bytes`."""
+        return partial(BoxTree, self.target, self.bounds)
 
     def _put(self, values: Floats, lower: Floats, upper: Floats, found: OnBoxes, enough: float) -> None:
         """Into the pool with what may hold something better and can be halved."""

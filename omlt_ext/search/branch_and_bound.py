@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from concurrent.futures import Executor
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,9 @@ from ..errors import OptionError, ShapeError
 from ..mixed import piecewise_linear
 from ..network import Network
 from ..options import check_choice
+from ..propagation.backend import BACKENDS, open_backend
 from ..tightening import Effort
+from ..tightening.parallel import check_executor
 from .explore import SPLITS, explore
 from .incumbent import Incumbent, bar_of
 from .maximize import LEAST_GAP, check_options
@@ -41,6 +44,9 @@ def branch_and_bound(
     effort: str | Effort = "dual",
     split: str = "auto",
     start: ArrayLike | None = None,
+    executor: Executor | None = None,
+    backend: str = "auto",
+    device: str = "cpu",
     progress: bool = False,
 ) -> SearchResult:
     """The maximum of inputs . x + objective . f(x), proved to `gap`: the best point, its value, and a bound.
@@ -49,9 +55,16 @@ def branch_and_bound(
     (n_inputs,) the inputs; a network with one output needs neither. To minimise, maximise the negative.
 
     `effort` bounds the neurons at the root. `split`: "relu" divides at the signs of neurons, "input" divides the box,
-    "auto" tries both where the network has few inputs. `start` (n_inputs,) is a first point, as good as any other.
+    "auto" tries both where the network has few inputs. `start` (n_inputs,) is a first point; the search then does not
+    begin with a climb for one.
     `seed` is that of the climbs that look for points. The result is the same again for the same arguments without a
     time limit.
+
+    `executor`, any of `concurrent.futures`, divides the open nodes of a large tree among its workers, in rounds. The
+    result is then another one than without, but the same again on any workers.
+
+    `backend` of dual ascent: "numpy"; "numba", which compiles it, many times as fast; "torch" on a `device` such as
+    "cuda", for wide networks. "auto" is numpy, and numba in large trees where it is installed (the extra "fast").
 
     Ends when (bound - value) / max(1, |value|) <= gap (status "optimal"), at `time_limit` seconds, or at Ctrl-C, with
     the best so far. The bound is rounded outward, so that it holds in exact arithmetic, except where an LP of HiGHS's
@@ -69,6 +82,11 @@ def branch_and_bound(
     begin = time.time()
     check_options(time_limit, None, seed, gap, effort, None)
     check_choice("split", split, SPLITS)
+    check_choice("backend", backend, ("auto", *BACKENDS))
+    check_executor(executor)
+    ascent = None if backend == "auto" else open_backend(backend, device)
+    if ascent is not None and isinstance(effort, str):
+        effort = Effort(effort, backend=backend, device=device)
     piecewise_linear(network)
     problem = Problem.of_network(network, domain, objective)
     if inputs is not None:
@@ -81,7 +99,8 @@ def branch_and_bound(
             if start is not None:
                 incumbent.offer(np.array(start, dtype=np.float64))
             incumbent.offer(problem.box(0).center)
-            explore(target, incumbent, np.random.default_rng(seed), effort, split)
+            rng = np.random.default_rng(seed)
+            explore(target, incumbent, rng, effort, split, executor, ascent, climbed=start is not None)
         except KeyboardInterrupt:
             incumbent.stopped_by = "interrupted"
     return incumbent.result()

@@ -6,39 +6,57 @@ worth a look, and when there is nothing left to find or prove.
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
+
 import numpy as np
 
 from ..bounds import METHODS, Bounds
 from ..domain import Box, Floats, Polytope
 from ..errors import InfeasibleError
 from ..network import Network
+from ..propagation.backend import Backend
 from ..tightening import Effort, tighten_bounds
 from .box_tree import BoxTree
 from .heuristic import heuristic
 from .incumbent import Incumbent
 from .race import Race, Tree
 from .relu_tree import ReluTree
+from .shared_tree import SharedTree
 from .target import Target
 
 SPLITS = ("auto", "relu", "input")
 CLIMB = "gradient_ascent"
 FIRST = 16  # batches before the second climb
-FEW, SEVERAL = 6, 14  # inputs up to which boxes are split, and up to which both ways race
-TRIAL = 1e9  # multiplications of each tree before one is left
+FEW, SEVERAL = 7, 14  # inputs up to which boxes come first, and up to which they come at all
+HEAD = 1e9  # multiplications of the first tree before another way is tried as well
 MEMORY = 2**31  # bytes of a tree's open nodes
 AGAIN = 4  # each later one comes after so many times more batches than the one before
 
 
-def explore(target: Target, incumbent: Incumbent, rng: np.random.Generator, effort: str | Effort, split: str) -> None:
-    """Prove the maximum of t into `incumbent`, whose problem's value is t; until it has enough or its time is over."""
+def explore(
+    target: Target,
+    incumbent: Incumbent,
+    rng: np.random.Generator,
+    effort: str | Effort,
+    split: str,
+    executor: Executor | None = None,
+    backend: Backend | None = None,
+    *,
+    climbed: bool = False,
+) -> None:
+    """Prove the maximum of t into `incumbent`, whose problem's value is t; until it has enough or its time is over.
+
+    Where its point has been `climbed` for already, the first round of ascent is left out.
+    """
     try:
         bounds = root_bounds(target.network, target.domain, effort, incumbent.left)
     except InfeasibleError:
         incumbent.stopped_by = "infeasible"
         return
     incumbent.prove(float(bounds.upper[-1][0]), rigorous=not by_solver(bounds))
-    climb(incumbent, rng)
-    Exploration(target, bounds, incumbent, rng, split).run()
+    if not climbed:
+        climb(incumbent, rng)
+    Exploration(target, bounds, incumbent, rng, split, executor=executor, backend=backend).run()
     if incumbent.v is None and incumbent.bound == -np.inf:
         incumbent.stopped_by = "infeasible"
 
@@ -60,9 +78,19 @@ class Exploration:
         rng: np.random.Generator,
         split: str = "auto",
         limit_bytes: int = MEMORY,
+        executor: Executor | None = None,
+        backend: Backend | None = None,
     ) -> None:
         self.incumbent, self.rng = incumbent, rng
-        self.tree = planted(target, bounds, split, limit_bytes)
+        ways = suited(target, split)
+        room = limit_bytes // len(ways)
+
+        def plant(way: str) -> Tree:
+            tree = BoxTree(target, bounds, room) if way == "input" else ReluTree(target, bounds, backend, room)
+            return tree if executor is None else SharedTree(tree, incumbent, executor)
+
+        first = plant(ways[0])
+        self.tree = Race(first, lambda: plant(ways[1]), HEAD) if len(ways) > 1 else first
         self.sound = not by_solver(bounds)
         self.before = incumbent.nodes
         self.batches, self.next_climb = 0, FIRST
@@ -110,26 +138,18 @@ def by_solver(bounds: Bounds) -> bool:
     return any(bool((codes == code).any()) for codes in (*bounds.lower_method, *bounds.upper_method))
 
 
-def suited(target: Target, split: str) -> str:
-    """ "relu", "input", or "both" where neither way of splitting is known to suit: few inputs of nonzero width ask for
-    boxes, many of them or a single layer of ReLUs for signs."""
+def suited(target: Target, split: str) -> tuple[str, ...]:
+    """The ways of splitting that are tried: the one that suits first, another one where the first does not end soon.
+
+    Few inputs of nonzero width ask for boxes, which may never end along plateaus of t. Signs suit more of them, but not
+    where few directions matter, as in some trained networks of several layers; and with many there are only signs.
+    """
     if split != "auto":
-        return split
+        return (split,)
     box = target.domain.box if isinstance(target.domain, Polytope) else target.domain
     free = int((box.width > 0.0).sum())
     if free <= FEW:
-        return "input"
+        return "input", "relu"
     rows = target.network if target.rows is None else target.rows
     deep = sum(bool(layer.relu.any()) for layer in rows.layers) > 1
-    return "both" if deep and free <= SEVERAL else "relu"
-
-
-def planted(target: Target, bounds: Bounds, split: str, limit_bytes: int) -> Tree:
-    """The tree for a target, or the race of both."""
-    way = suited(target, split)
-    if way == "input":
-        return BoxTree(target, bounds, limit_bytes)
-    if way == "relu":
-        return ReluTree(target, bounds, limit_bytes=limit_bytes)
-    half = limit_bytes // 2
-    return Race([BoxTree(target, bounds, half), ReluTree(target, bounds, limit_bytes=half)], TRIAL)
+    return ("relu", "input") if deep and free <= SEVERAL else ("relu",)

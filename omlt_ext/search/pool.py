@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..domain import Floats
+
+Nodes = tuple[Floats, np.ndarray, np.ndarray]  # values (m,), numbers (m, k), signs (m, u)
 
 START = 1024
 OVERHEAD = 192  # bytes of a node in the heap and the list of free slots, about
@@ -44,6 +47,11 @@ class Pool:
             heapq.heappop(self.heap)
         return self.heap[0][0] if self.heap else np.inf
 
+    @property
+    def spare(self) -> float:
+        """The part of the memory that is free."""
+        return max(0.0, 1.0 - len(self) / self.limit)
+
     def add(self, values: Floats, numbers: np.ndarray, signs: np.ndarray) -> None:
         """Put nodes in, with finite values or -inf."""
         while len(self.free) < values.size:
@@ -56,11 +64,13 @@ class Pool:
         if self.newest is not None:
             self.newest.extend(at)
 
-    def take(self, count: int) -> tuple[Floats, np.ndarray, np.ndarray]:
+    def take(self, count: int) -> Nodes:
         """(values, numbers, signs) of up to `count` nodes, which are then no longer there."""
         if len(self) > self.limit:
             self.newest = [] if self.newest is None else self.newest
         elif 2 * len(self) <= self.limit:
+            self.newest = None
+        if count >= len(self):
             self.newest = None
         slots = self._last(count) if self.newest else self._best(count)
         values = self.values[slots]
@@ -97,3 +107,9 @@ class Pool:
         self.signs.resize((new, self.signs.shape[1]), refcheck=False)
         self.values = np.concatenate([self.values, np.full(new - old, np.inf)])
         self.free = list(range(new - 1, old - 1, -1)) + self.free
+
+
+def joined(parts: Sequence[Nodes]) -> Nodes:
+    """The nodes of one or more parts, one after another."""
+    values, numbers, signs = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return values, numbers, signs

@@ -13,7 +13,7 @@ import numpy as np
 from ..bounds import Bounds
 from ..domain import Floats
 from ..network import Bools
-from ..propagation.ascent import Lagrangian, Multipliers, Pace, Pass, ascend
+from ..propagation.ascent import Lagrangian, Multipliers, Pace, ascend
 from ..propagation.backend import Backend
 from ..propagation.dual import Head
 from .target import Target
@@ -21,6 +21,7 @@ from .target import Target
 STEPS = 40  # of dual ascent at the root itself
 CHUNK = 2**28  # bytes of work in double precision
 ELEMENTWISE = 20  # operations on each unstable neuron in a step of ascent, about
+FUSED = 0.2  # of the time, with compiled loops
 
 
 class ReluRoot:
@@ -46,7 +47,8 @@ class ReluRoot:
             last = target.network.layers[-1].dense_weight()[0]
             self.splits[self.ends[-2] :] = last[layers[-1].at] > 0.0
         weights = (layer.order.size * below for layer, below in zip(layers, self._widths(), strict=True))
-        self.size = 2 * sum(weights) + ELEMENTWISE * self.u  # multiplications of one step of ascent
+        size = 2 * sum(weights) + ELEMENTWISE * self.u
+        self.size = size * (FUSED if self.head.flat is not None else 1.0)  # of one step of ascent, in multiplications
 
     def _widths(self) -> list[int]:
         """Inputs of each layer that are not always 0."""
@@ -74,15 +76,21 @@ class ReluRoot:
 
     def backward(self, numbers: np.ndarray, signs: np.ndarray) -> tuple[np.ndarray, Floats]:
         """(coefficients (m, u) of unstable neurons, points (m, n_in) of the box where the Lagrangians are least)."""
+        if self.head.flat is not None:
+            with np.errstate(all="ignore"):
+                passed = self.head.passes(np.full((signs.shape[0], 1), -1.0), self.multipliers(numbers, signs))
+            polytope = self.bounds.polytope
+            A = passed.A if polytope is None else passed.A + numbers[:, self.u :] @ polytope.A
+            return passed.coefficients, self._points(A)
         with np.errstate(all="ignore"):
             back = self.rows(signs.shape[0]).backward(self.multipliers(numbers, signs))
         flat = [self.head.backend.numpy(part) for part in back.coefficients]
         coefficients = np.concatenate(flat, axis=1) if flat else np.zeros(signs.shape, np.float32)
-        return coefficients, self._points(back)
+        return coefficients, self._points(self.head.backend.numpy(back.A))
 
-    def _points(self, back: Pass) -> Floats:
+    def _points(self, A: np.ndarray) -> Floats:
         box = self.bounds.box
-        return np.clip(box.center - np.sign(self.head.backend.numpy(back.A)) * (0.5 * box.width), box.lower, box.upper)
+        return np.clip(box.center - np.sign(A) * (0.5 * box.width), box.lower, box.upper)
 
     def evaluate(self, found: Multipliers, n: int) -> Floats:
         """Lower bounds (n,) of -t on the nodes, in double precision and rounded outward."""

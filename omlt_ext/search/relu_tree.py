@@ -19,7 +19,8 @@ Sources: Bunel et al., JMLR 2020 (the tree, the choice by the intercept); Wang e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -27,9 +28,9 @@ from ..bounds import Bounds
 from ..domain import Floats
 from ..errors import InfeasibleError
 from ..propagation.ascent import Pace
-from ..propagation.backend import Backend
+from ..propagation.backend import Backend, NumpyBackend, has_numba
 from .leaf_lp import leaf_bound
-from .pool import Pool
+from .pool import Nodes, Pool, joined
 from .refinement import open_behind, refined, tightened
 from .relu_root import ReluRoot
 from .target import Target
@@ -37,20 +38,21 @@ from .target import Target
 BATCH = 512
 CHILD, LEAF = Pace(10, first=0.25, last=0.12), Pace(100, first=0.2, last=0.02)
 LEAVES, PATIENCE = 128, 16  # leaves that are polished together, or all there are after so many batches
-LPS = 8  # in one batch
 DOWNWARD = 1e-3  # what the lower side of a relaxation counts, whose slope is optimised, against the upper one
 LADDER = (16, 64, 256, 1024, 4096)  # parts that bounds of hidden neurons come from, one time after another
+COMPILED = 3e9  # multiplications after which loops are compiled, where nobody has chosen
 WORTH = 0.03  # the part of the widths that must go if a tree is to begin anew
 
 Offer = Callable[[Floats], float]
-Nodes = tuple[Floats, np.ndarray, np.ndarray]  # values (m,), numbers (m, k), signs (m, u)
 
 
 class ReluTree:
     """The tree for max t, given bounds of the target's neurons; `grow` takes one batch of nodes.
 
     `bound`: no point of the domain has a larger t. `nodes`, `lps` and `work` (multiplications) count what was done.
-    Memory stays near `limit_bytes`. The same arguments give the same tree.
+    Memory stays near `limit_bytes`. Without a `backend`, NumPy's, with compiled loops for large trees where numba is
+    there. The same arguments give the same tree. One that begins with nodes which another has `lent` keeps the
+    root that it is given.
 
     >>> from omlt_ext import Box, Layer, Network, tighten_bounds
     >>> hidden = Layer([[1.0, 1.0], [1.0, -1.0]], [0.0, 0.0], relu=True)
@@ -64,25 +66,35 @@ class ReluTree:
     """
 
     def __init__(
-        self, target: Target, bounds: Bounds, backend: Backend | None = None, limit_bytes: int = 2**31
+        self,
+        target: Target,
+        bounds: Bounds,
+        backend: Backend | None = None,
+        limit_bytes: int = 2**31,
+        lent: Sequence[Nodes] | None = None,
     ) -> None:
-        self.target, self.backend, self.limit_bytes = target, backend, limit_bytes
+        self.target, self.limit_bytes = target, limit_bytes
+        self.backend, self.later = (NumpyBackend(), has_numba()) if backend is None else (backend, False)
         self.known = float(bounds.upper[-1][0])
         self.nodes = self.lps = 0
         self.work = 0.0
-        self.ladder = list(LADDER)
+        self.ladder = list(LADDER) if lent is None else []
         self.refining: Generator[int, None, Bounds] | None = None
-        self._plant(bounds)
+        self._plant(bounds, lent)
 
-    def _plant(self, bounds: Bounds) -> None:
-        """Begin with the whole domain."""
+    def _plant(self, bounds: Bounds, lent: Sequence[Nodes] | None = None) -> None:
+        """Begin with the whole domain, or with what another tree has lent."""
         self.root = ReluRoot(self.target, bounds, self.backend)
         self.pool = Pool(self.root.k, self.root.u, self.limit_bytes)
         self.leaves: list[Nodes] = []
         self.hard: list[Nodes] = []  # leaves that need an LP
         self.closed = np.inf  # the least value of a node that is done with
         self.batches, self.planted = 0, self.nodes
-        self.pool.add(*self.root.start())
+        if lent is None:
+            self.pool.add(*self.root.start())
+            return
+        self.batches = -1  # the leaves have waited before: they come first
+        self.give(lent)
 
     @property
     def bound(self) -> float:
@@ -99,6 +111,8 @@ class ReluTree:
         """One batch: nodes whose value exceeds `enough` cannot hold anything better. `offer` takes points (m, n_in) and
         returns what is enough now."""
         self.batches += 1
+        if self.later and self.work > COMPILED:
+            self._compile()
         waiting = sum(values.size for values, _, _ in self.leaves)
         if self.refining is not None or self._large():
             self._refine()
@@ -110,6 +124,30 @@ class ReluTree:
             values, numbers, signs = self._open(self.pool.take(BATCH), enough)
             if values.size:
                 self._branch((values, numbers, signs), offer)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nodes may be lent: root and back end stay for now."""
+        return self.refining is None and not self._large() and not (self.later and self.work > COMPILED)
+
+    def lend(self, count: int, enough: float) -> list[Nodes]:
+        """Up to `count` of its best open nodes, all leaves, and those of them that need an LP; no longer here then."""
+        nodes = self._open(self.pool.take(count), enough)
+        none = nodes[0][:0], nodes[1][:0], nodes[2][:0]
+        lent = [nodes, joined([none, *self.leaves]), joined([none, *self.hard])]
+        self.leaves, self.hard = [], []
+        return lent
+
+    def give(self, lent: Sequence[Nodes]) -> None:
+        """Take such nodes in."""
+        nodes, leaves, hard = lent
+        self.pool.add(*nodes)
+        self.leaves += [leaves] if leaves[0].size else []
+        self.hard += [hard] if hard[0].size else []
+
+    def elsewhere(self) -> Callable[..., ReluTree]:
+        """What another process makes a tree of that takes such nodes; its keywords: `lent`, `limit_bytes`."""
+        return partial(ReluTree, self.target, self.root.bounds, self.backend)
 
     def _branch(self, nodes: Nodes, offer: Offer) -> None:
         """Split nodes where that can help; the others wait for a long ascent with the leaves."""
@@ -146,7 +184,7 @@ class ReluTree:
 
     def _polish(self, enough: float) -> None:
         """A long ascent for all leaves. What it leaves open is split; where nothing is left to split it needs an LP."""
-        values, numbers, signs = self._open(_joined(self.leaves), enough)
+        values, numbers, signs = self._open(joined(self.leaves), enough)
         self.leaves = []
         if values.size == 0:
             return
@@ -165,24 +203,25 @@ class ReluTree:
             self._split((values[ready], numbers[ready], signs[ready]), chosen, coefficients[ready], enough)
 
     def _solve(self, enough: float, offer: Offer) -> None:
-        """The LPs of the few hard leaves with the least values; what they leave open is split, if it can be."""
-        values, numbers, signs = self._open(_joined(self.hard), enough)
+        """The LP of the hard leaf with the least value; what that leaves open is split, if it can be."""
+        values, numbers, signs = self._open(joined(self.hard), enough)
+        if values.size == 0:
+            self.hard = []
+            return
         order = np.argsort(values, kind="stable")
-        now, later = order[:LPS], order[LPS:]
+        later, leaf = order[1:], order[:1]
         self.hard = [(values[later], numbers[later], signs[later])] if later.size else []
-        values, numbers, signs = values[now], numbers[now], signs[now]
-        for i, sign in enumerate(signs):
-            bound, x = leaf_bound(self.target, self.root.head, sign)
-            values[i] = max(values[i], -bound)
-            self.lps += 1
-            if x is not None:
-                enough = offer(x[None, :])
-        rest = np.where((signs == 0) & self.root.splits, self.root.shift, -1.0)
-        whole = (values > enough) | (rest.max(axis=1, initial=-1.0) < 0.0)
-        self._close(values[whole])
-        if not whole.all():
-            again = (values[~whole], numbers[~whole], signs[~whole])
-            self._split(again, rest[~whole].argmax(axis=1), self.root.backward(*again[1:])[0], enough)
+        bound, x = leaf_bound(self.target, self.root.head, signs[leaf[0]])
+        value = np.maximum(values[leaf], -bound)
+        self.lps += 1
+        if x is not None:
+            enough = offer(x[None, :])
+        rest = np.where((signs[leaf] == 0) & self.root.splits, self.root.shift, -1.0)
+        if value[0] > enough or rest.max(initial=-1.0) < 0.0:
+            self._close(value)
+        else:
+            coefficients, _ = self.root.backward(numbers[leaf], signs[leaf])
+            self._split((value, numbers[leaf], signs[leaf]), rest.argmax(axis=1), coefficients, enough)
 
     def _open(self, nodes: Nodes, enough: float) -> Nodes:
         """The nodes that may hold something better; the others are closed."""
@@ -195,6 +234,11 @@ class ReluTree:
 
     def _close(self, values: Floats) -> None:
         self.closed = min(self.closed, float(values.min(initial=np.inf)))
+
+    def _compile(self) -> None:
+        """From now on with compiled loops: to load them takes most of a second, so that small trees go without."""
+        self.backend, self.later = NumpyBackend(compiled=True), False
+        self.root = ReluRoot(self.target, self.root.bounds, self.backend)
 
     def _large(self) -> bool:
         """Whether as many nodes have been made since the beginning as the next refinement makes leaves."""
@@ -222,11 +266,6 @@ class ReluTree:
             return
         self.known = self.bound
         self._plant(bounds)
-
-
-def _joined(parts: list[Nodes]) -> Nodes:
-    values, numbers, signs = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return values, numbers, signs
 
 
 def _divisible(cost: np.ndarray, values: Floats, enough: float) -> np.ndarray:

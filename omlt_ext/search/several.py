@@ -96,17 +96,17 @@ def run_search(task: SearchTask) -> SearchOutcome:
     if task.start is not None:
         incumbent.offer(task.start)
     try:
-        with _interruptible():
-            if incumbent.goes_on() and task.sent > _Interrupted.at:
+        with interruptible():
+            if incumbent.goes_on() and task.sent > Interrupted.at:
                 task.heuristic.search(task.problem, incumbent, np.random.default_rng(list(task.seed)), task.rounds)
     except KeyboardInterrupt:
-        incumbent.stopped_by, _Interrupted.at = "interrupted", time.time()
+        incumbent.stopped_by, Interrupted.at = "interrupted", time.time()
     rows = [(now + seconds, value, bound) for seconds, value, bound in incumbent.rows]
     proved = incumbent.bound, incumbent.propagated, incumbent.nodes, incumbent.stopped_by
     return SearchOutcome(incumbent.v, rows, *proved)
 
 
-class _Interrupted:
+class Interrupted:
     """When this process last saw Ctrl-C: searches that were sent before and wait in a pool's queue are not begun."""
 
     at = -np.inf
@@ -118,7 +118,7 @@ def wait_quietly() -> None:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Let Ctrl-C in again, in a worker that `wait_quietly` made."""
     mine = multiprocessing.parent_process() is not None and threading.current_thread() is threading.main_thread()
     if not mine or signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:

@@ -12,12 +12,12 @@ import numpy as np
 from ..domain import Ints
 from ..errors import BoundsError, OptionError
 from ..network import Bools
+from ..propagation.backend import BACKENDS
 from ..propagation.interval import Range
 
 LADDER = ("interval", "crown", "dual", "split", "lp", "milp")
 ALIASES = {"naive": "interval", "weak": "lp", "strong": "milp"}
 SOLVERS = ("highs", "scip", "gurobi")
-BACKENDS = ("numpy", "torch")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Effort:
     * `chunk_rows`: neurons that one task works on; None: what suits the rung. A task is what an executor's worker
       gets, and each LP or MILP task starts one model. Results depend on it a little, on the workers not at all.
     * `formulation` of the MILPs; one that has cuts, such as "ideal_cuts", cuts the LPs as well. `solver` of LPs and
-      MILPs ("highs", "scip", "gurobi"), `backend` of the dual ascent ("numpy", "torch") and, for torch, its `device`.
+      MILPs ("highs", "scip", "gurobi"), `backend` of the dual ascent ("numpy", "numba", "torch") and, for torch,
+      its `device`.
 
     Raises `OptionError` for values outside these ranges, `BoundsError` for an unknown rung.
 

@@ -29,7 +29,7 @@ from ..propagation import crown, interval
 from ..propagation.dual import head
 from ..propagation.interval import Range, activation_range, affine_range, check_given, checked, collect, given
 from .effort import Effort
-from .parallel import ExecutorGone, outcomes
+from .parallel import ExecutorGone, check_executor, outcomes
 from .rungs import CHUNK_ROWS, RUNGS
 from .sidecar import Saved, Sidecar
 from .task import Outcome, Task
@@ -88,8 +88,7 @@ def tighten_bounds(
         raise OptionError(f"layers {chosen.layers}: the network has the layers 0 to {len(network.layers) - 1}")
     if "lp" in chosen.rungs:
         formulation(chosen.formulation)  # an unknown one is refused now, not after hours of LPs
-    if executor is not None and not callable(getattr(executor, "submit", None)):
-        raise OptionError(f"executor is {executor!r}; it must be an executor of concurrent.futures")
+    check_executor(executor)
     box, polytope = as_domain(domain, network.n_inputs)
     check_given(bounds, network, box, polytope)
     sidecar = None if resume is None else Sidecar(resume, network, box, polytope, bounds, chosen)

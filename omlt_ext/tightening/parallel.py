@@ -16,6 +16,8 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
+from ..errors import OptionError
+
 PATIENCE = 5.0  # seconds past the deadline in which workers hand in what they have
 
 
@@ -38,6 +40,12 @@ class Failure(NamedTuple):
     """An error that a task raised, carried home: what a future itself raises is then always the executor's."""
 
     error: Exception
+
+
+def check_executor(executor: object) -> None:
+    """Raise `OptionError` for what takes no tasks; None is fine."""
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise OptionError(f"executor is {executor!r}; it must be an executor of concurrent.futures")
 
 
 class OneThread:

@@ -51,7 +51,8 @@ class Case:
         self.k, self.roots, self.clock, self.options = k, roots, clock, options
         self.target = roots.target(k)
         problem = Problem.of_network(self.target.network, roots.domain)
-        self.suspects = Suspects(problem, 0.0, clock.limit, clock.begin, clock.bar, judge=judge, margin=roots.margin(k))
+        margin, times = roots.margin(k), (clock.limit, clock.begin, clock.bar)
+        self.suspects = Suspects(problem, 0.0, *times, judge=judge, margin=margin, inner=roots.inner)
         self.suspects.prove(roots.bound(k), rigorous=True)
         self.rng = np.random.default_rng([options.seed, k])
         self.bounds: Bounds | None = None
@@ -61,8 +62,12 @@ class Case:
 
     @property
     def boxes(self) -> bool:
-        """Whether the tree will split boxes, which it bounds anew, and whose corners are points to try."""
-        return suited(self.target, self.options.split) == "input"
+        """Whether the tree will split boxes first, which it bounds anew, and whose corners are points to try."""
+        return suited(self.target, self.options.split)[0] == "input"
+
+    def look(self) -> None:
+        """Take over what other disjuncts over the same domain have had found."""
+        self._prove(self.roots.bound(self.k), self.roots.bounds)
 
     def attack(self) -> None:
         """One round of ascent."""

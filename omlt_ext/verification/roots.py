@@ -10,8 +10,9 @@ by that of |Gx| |x| where there is no other layer. A proof has to reach below th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
@@ -20,22 +21,26 @@ from ..domain import Box, Floats, Polytope
 from ..errors import InfeasibleError
 from ..network import Layer, Network
 from ..propagation.interval import activation_range, affine_range, collect, given
+from ..propagation.one_row import crown_one_row
 from ..propagation.rounding import TINY, absolute_product, gamma
 from ..search.explore import root_bounds
 from ..search.target import Target, with_rows
 from ..tightening import Effort
+from .inside import inner_point
 from .property import Property
 
 
 class Roots:
     """Disjuncts `members` over one domain; `rows` is the network of their slacks, those of disjunct k at `at[k]`.
 
-    `bounds` are those of `rows`, as far as they are known; `empty`: the domain is seen to hold no point.
+    `bounds` are those of `rows`, as far as they are known; `empty`: the domain is seen to hold no point. `domain` is
+    one that holds those of all members, where they differ.
     """
 
-    def __init__(self, network: Network, property: Property, members: Sequence[int]) -> None:
+    def __init__(self, network: Network, property: Property, members: Sequence[int], domain: Box | None = None) -> None:
         self.members = tuple(members)
-        self.searched, self.domain, self.Gx = property.searched(network, members[0])
+        self.searched, own, self.Gx = property.searched(network, members[0])
+        self.domain = own if domain is None else domain
         parts = [_rows(property, k) for k in members]
         self.Gy, self.g = (np.concatenate(part) for part in zip(*parts, strict=True))
         if self.Gx.shape[0] != self.g.size:  # several disjuncts, all with Gx = 0, or one without rows
@@ -53,8 +58,15 @@ class Roots:
             return
         try:
             self.bounds, self.effort = root_bounds(self.rows, self.domain, effort, left, self.bounds), effort
+            if effort == "crown" and isinstance(self.domain, Polytope) and self.domain.b.size == 1:
+                self.bounds = crown_one_row(self.rows, self.bounds)
         except InfeasibleError:
             self.empty = True
+
+    @cached_property
+    def inner(self) -> Floats | None:
+        """A point well inside a polytope, if it has one."""
+        return inner_point(self.domain) if isinstance(self.domain, Polytope) else None
 
     def bound(self, k: int) -> float:
         """At least the largest t of disjunct k, up to its margin."""
@@ -103,10 +115,11 @@ class Roots:
         return root_bounds(target.network, self.domain, new, left, bounds)
 
 
-def shared_roots(network: Network, property: Property) -> Iterator[Roots]:
-    """Disjuncts with the same domain together; those with rows over inputs alone."""
+def shared_roots(network: Network, property: Property, members: Iterable[int]) -> Iterator[Roots]:
+    """The disjuncts `members`: those with the same domain together; those with rows over inputs alone."""
     groups: dict[object, list[int]] = {}
-    for k, disjunct in enumerate(property.disjuncts):
+    for k in members:
+        disjunct = property.disjuncts[k]
         groups.setdefault(k if disjunct.Gx.any() else _key(disjunct.domain), []).append(k)
     for members in groups.values():
         yield Roots(network, property, members)
@@ -124,3 +137,8 @@ def _rows(property: Property, k: int) -> tuple[Floats, Floats]:
     if disjunct.n_rows == 0:
         return np.zeros((1, property.n_outputs)), np.ones(1)
     return disjunct.Gy, disjunct.g
+
+
+def above(bound: float, margin: float) -> float:
+    """A float that is at least bound + margin."""
+    return float(np.nextafter(bound + margin, np.inf)) if margin > 0.0 else bound

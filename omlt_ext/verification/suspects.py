@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..domain import Floats, Polytope
+from ..domain import Floats
 from ..search.incumbent import Incumbent
 from ..search.problem import TOLERANCE
 from .counterexample import Counterexample, confirm
-from .inside import inner_point
 from .original import Original, original_of
 from .property import Property
 
@@ -48,10 +47,7 @@ class Suspects(Incumbent):
 
     judge: Judge = field(kw_only=True)
     margin: float = 0.0
-
-    def __post_init__(self) -> None:
-        domain = self.problem.domain(0)
-        self.inner = inner_point(domain) if isinstance(domain, Polytope) else None
+    inner: Floats | None = None  # a point well inside a polytope
 
     @property
     def proved(self) -> bool:

@@ -1,6 +1,6 @@
 """Does a network have a counterexample to a property, or is there a proof that it has none?
 
-    for each domain: crude bounds of the slacks of all disjuncts; those that stay negative are proved
+    crude bounds of the slacks of all disjuncts, domain by domain or many at once; those that stay negative are proved
     for each disjunct left, the largest bound first: one ascent for a counterexample; better bounds
     until all are proved, one has a counterexample, or the time is over, for each disjunct left, the best first:
         grow its tree by some nodes, by more each time
@@ -28,8 +28,9 @@ from ..search.incumbent import bar_of
 from ..search.maximize import check_options
 from ..tightening import Effort
 from .case import KEPT, Case, Clock, Options
+from .crude import crude_bounds
 from .property import Property
-from .roots import Roots, shared_roots
+from .roots import Roots, above, shared_roots
 from .suspects import Judge
 from .verdict import Verdict
 from .vnnlib import read_vnnlib
@@ -112,7 +113,9 @@ class Verification:
     def settle(self) -> None:
         """The loop in the head of this file."""
         cases = self.cases
-        for roots in shared_roots(self.network, self.judge.property):
+        for members, bounds in crude_bounds(self.network, self.judge.property, lambda: self.clock.left != 0.0):
+            self.bounds[members], self.proved[members] = bounds, bounds < 0.0
+        for roots in shared_roots(self.network, self.judge.property, np.flatnonzero(~self.proved).tolist()):
             if self.goes_on():
                 roots.tighten(CRUDE, self.clock.left)
                 cases += self._cases(roots)
@@ -135,6 +138,7 @@ class Verification:
         """The first look at a disjunct: an ascent and better bounds, or where boxes are split some of those first."""
         if case.boxes:
             case.grow(TASTE, keep)
+        case.look()
         if self.goes_on() and not case.suspects.proved:
             case.attack()
         if self.goes_on() and not case.suspects.proved:
@@ -146,7 +150,7 @@ class Verification:
         cases = []
         for k in roots.members:
             margin = roots.margin(k)
-            self.bounds[k] = _above(roots.bound(k), margin)
+            self.bounds[k] = above(roots.bound(k), margin)
             self.proved[k] = self.bounds[k] < 0.0
             if not self.proved[k]:
                 cases.append(Case(k, roots, self.judge, self.clock, self.options))
@@ -158,7 +162,7 @@ class Verification:
 
     def _note(self, case: Case) -> None:
         """Take over what is known of a disjunct."""
-        self.bounds[case.k] = _above(case.suspects.bound, case.suspects.margin)
+        self.bounds[case.k] = above(case.suspects.bound, case.suspects.margin)
         self.nodes[case.k] = case.suspects.nodes
         self.proved[case.k] = case.suspects.proved
         self.trusts |= case.suspects.trusts
@@ -181,8 +185,3 @@ class Verification:
         bound = float(self.bounds.max(initial=-np.inf))
         nodes = int(self.nodes.sum())
         return Verdict(word, found, bound, status, self.trusts, nodes, self.clock.seconds, table)
-
-
-def _above(bound: float, margin: float) -> float:
-    """A float that is at least bound + margin."""
-    return float(np.nextafter(bound + margin, np.inf)) if margin > 0.0 else bound
