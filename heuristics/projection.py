@@ -23,6 +23,7 @@ from omlt_ext.solvers import HighsSolver
 from .slopes import Reals, Units
 
 STEPS = 60  # of Newton and of dual ascent, for one projection
+TOUCH = 1e-14  # of the largest terms of a row: what rounding may take from a corner that it touches
 NO_ROOM = 1e-7  # of a row: as much is granted where the interior point has less, as on equations
 
 
@@ -101,7 +102,7 @@ class Projection:
         return self._typed[dtype]
 
     def _inside_one(self, room: float) -> Floats | None:
-        """The same for one row over a finite box, without an LP: a share t of all rooms is left on every side.
+        """A point (n, 1) inside one row and a finite box, without an LP: a share t of all rooms is left on every side.
 
         Both ends of the row over the box that is left are linear in t. Between the corners with them lies a point.
         """
@@ -110,9 +111,9 @@ class Projection:
         ends = np.where([a > 0, a <= 0], self.lower[:, 0], self.upper[:, 0])  # with the least and the largest a u
         (least, most), lost = ends @ a, np.abs(a) @ pull + room / 2
         above, below = high - least, most - low
-        if min(above, below) < 0:
+        if min(above, below) < -TOUCH * (np.abs(a) @ np.abs(ends).max(axis=0)):
             return None
-        t = min(1.0, above / lost, below / lost) if lost > 0 else 1.0
+        t = max(0.0, min(1.0, above / lost, below / lost)) if lost > 0 else 1.0
         aside = t * np.where([a > 0, a <= 0], pull, -pull)
         corners = ends + aside
         (least, most), left = corners @ a, t * room / 2

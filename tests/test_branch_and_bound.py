@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from dataclasses import replace
 
@@ -13,7 +14,8 @@ from search_problems import dense_network, patterns, region_value
 from omlt_ext import Box, Layer, Network, branch_and_bound
 from omlt_ext.domain import Polytope
 from omlt_ext.errors import OptionError, ShapeError
-from omlt_ext.search import Problem
+from omlt_ext.search import Problem, relu_tree
+from omlt_ext.verification import Disjunct, Property, verify
 
 SPLITS = ("auto", "relu", "input")
 SIZES = ((1, 3, 1), (2, 4, 2), (3, 2, 3, 1), (2, 3, 2, 2))
@@ -107,3 +109,49 @@ def test_plateaus_end_by_signs_where_boxes_do_not(seed: int) -> None:
     assert best.value == pytest.approx(1.0, abs=1e-9)
     alone = branch_and_bound(network, Box.full(3, -1, 1), split="relu")
     assert alone.nodes < 100 < best.nodes
+
+
+@pytest.mark.parametrize("backend", ["auto", "numpy"])
+def test_a_device_is_for_torch(backend: str) -> None:
+    with pytest.raises(OptionError, match=r"device 'cuda' is for backend=\"torch\""):
+        branch_and_bound(dense_network((2, 3, 1), 0), Box.full(2, -1, 1), backend=backend, device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("start", "error", "match"),
+    [
+        ([0.5], ShapeError, r"start has shape \(1,\); the network has 2 inputs"),
+        (np.zeros((1, 2)), ShapeError, r"start has shape \(1, 2\)"),
+        ([0.0, np.nan], OptionError, "start must be finite"),
+        (["a", "b"], OptionError, "start"),
+    ],
+)
+def test_a_start_is_a_point(start: object, error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        branch_and_bound(dense_network((2, 3, 1), 0), Box.full(2, -1, 1), start=start)
+
+
+@pytest.mark.parametrize("room", [0.1, 1e-3])
+def test_rows_that_contradict_each_other_are_infeasible(room: float) -> None:
+    """Rows that add up to 0 <= -4 room: no interval sees it."""
+    rows = np.random.default_rng(0).normal(size=(3, 10))
+    domain = Polytope(Box.full(10, -1, 1), np.vstack([rows, -rows.sum(axis=0)]), np.full(4, -room))
+    network = dense_network((10, 20, 20, 1), 0)
+    found = branch_and_bound(network, domain, time_limit=60.0)
+    assert (found.status, found.value) == ("infeasible", None)
+    empty = verify(network, Property([Disjunct(domain, [[-1.0]], [0.0])]), time_limit=60.0)
+    assert (empty.verdict, empty.status) == ("unsat", "proved")
+
+
+def test_without_a_numba_that_works_large_trees_stay_with_numpy(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    network, box = dense_network((10, 20, 20, 1), 5), Box.full(10, -1, 1)
+    plain = branch_and_bound(network, box, split="relu", backend="numpy")
+    monkeypatch.setattr(relu_tree, "COMPILED", 1e5)
+    monkeypatch.setattr(relu_tree, "has_numba", lambda: True)
+    monkeypatch.setattr("omlt_ext.propagation.backend.has_numba", lambda: True)
+    monkeypatch.setitem(sys.modules, "omlt_ext.propagation.fused", None)  # importing it fails
+    found = branch_and_bound(network, box, split="relu")
+    assert (found.value, found.bound, found.nodes) == (plain.value, plain.bound, plain.nodes)
+    assert "numba cannot be used (ModuleNotFoundError" in caplog.text

@@ -11,7 +11,7 @@ from omlt_ext import Box, Effort, Layer, Network, Polytope, branch_and_bound, ti
 from omlt_ext.errors import MissingDependencyError
 from omlt_ext.network import compact
 from omlt_ext.propagation.ascent import Pace, ascend
-from omlt_ext.propagation.backend import open_backend
+from omlt_ext.propagation.backend import faster_backend, open_backend
 from omlt_ext.search import relu_tree
 from omlt_ext.search.relu_root import ReluRoot
 from omlt_ext.search.target import Target
@@ -151,6 +151,19 @@ def test_large_trees_are_compiled_on_their_way(make_network: MakeNetwork, monkey
         kinds.add(tree.backend.compiled)
     assert kinds == {False, True}
     assert tree.bound >= best
+
+
+@pytest.mark.numba
+def test_nothing_is_compiled_in_a_hurry(make_network: MakeNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    fused = pytest.importorskip("omlt_ext.propagation.fused")
+    rooted(make_network((3, 5, 1), 0), Box.full(3, -1, 1), "numba").start()
+    assert fused.kept()
+    monkeypatch.setattr(fused, "kept", lambda: False)
+    assert faster_backend(59.0) is None
+    for left in (60.0, None):
+        faster = faster_backend(left)
+        assert faster is not None
+        assert faster.compiled
 
 
 def test_without_numba_the_extra_is_named(make_network: MakeNetwork, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from omlt_ext import Box, Effort, Layer, Network, Polytope, tighten_bounds
+from omlt_ext import Box, Effort, Layer, Network, Polytope, branch_and_bound, tighten_bounds
 from omlt_ext.errors import MissingDependencyError, OptionError
 from omlt_ext.network import compact
 from omlt_ext.propagation.backend import open_backend
@@ -46,6 +47,18 @@ def test_torch_agrees_with_numpy(make_network: MakeNetwork, rung: str, kind: str
         assert (z <= theirs.upper[k] + 1e-9).all()
         assert (theirs.lower[k] >= crown.lower[k]).all()
     assert theirs.width()[2].sum() < crown.width()[2].sum()
+
+
+@pytest.mark.torch
+def test_a_search_by_torch_proves_the_same(make_network: MakeNetwork) -> None:
+    pytest.importorskip("torch")
+    network, box = make_network((10, 15, 15, 1), 5), Box.full(10, -1, 1)
+    plain, theirs = (branch_and_bound(network, box, split="relu", backend=name) for name in ("numpy", "torch"))
+    assert plain.status == theirs.status == "optimal"
+    assert theirs.value == pytest.approx(plain.value, abs=1.01e-4 * max(1.0, abs(plain.value)))
+    assert theirs.bound >= plain.value - 1e-9
+    again = pickle.loads(pickle.dumps(open_backend("torch")))  # what a worker gets
+    assert again.device == open_backend("torch").device
 
 
 @pytest.mark.torch

@@ -54,7 +54,7 @@ def test_a_batch_gives_the_bounds_of_crown(block, monkeypatch):
     network = dense_network((3, 8, 8, 4), 5)
     parts = [part for part in mixed(network, 60, 5) if not part.Gx.any()]
     property = Property(parts)
-    yielded = list(crude.crude_bounds(network, property, lambda: True))
+    yielded = list(crude.crude_bounds(network, property, lambda: None))
     bounds = np.concatenate([values for _, values in yielded])
     assert np.concatenate([members for members, _ in yielded]).tolist() == list(range(len(parts)))
     same = 0
@@ -85,7 +85,7 @@ def test_no_exact_point_is_lost_by_the_rounding_of_rows():
         while Partition(network, box).largest_least(np.zeros((1, 2)), Gy, [g]) < 0:
             g = float(np.nextafter(g, np.inf))
         parts.append(Disjunct(box, Gy, [g]))
-    for members, bounds in crude.crude_bounds(network, Property(parts), lambda: True):
+    for members, bounds in crude.crude_bounds(network, Property(parts), lambda: None):
         for k, bound in zip(members, bounds, strict=True):
             slack = Partition(network, parts[k].box).largest_least(parts[k].Gx, parts[k].Gy, parts[k].g)
             assert 0 <= slack <= Fraction(bound)
@@ -94,13 +94,13 @@ def test_no_exact_point_is_lost_by_the_rounding_of_rows():
 def test_few_boxes_a_ball_and_rows_over_inputs_are_not_for_a_batch():
     network = dense_network((2, 3, 2), 0)
     few = Property([Disjunct(Box.full(2, 0, 1 + i), Gy=[[1.0, 0.0]], g=[0.0]) for i in range(3)])
-    assert list(crude.crude_bounds(network, few, lambda: True)) == []
+    assert list(crude.crude_bounds(network, few, lambda: None)) == []
     boxes = [Box.full(2, 0, 1 + i) for i in range(9)]
     inputs = Property([Disjunct(box, [[1.0, 0.0]], [0.0], [[1.0, 0.0]]) for box in boxes])
-    assert list(crude.crude_bounds(network, inputs, lambda: True)) == []
+    assert list(crude.crude_bounds(network, inputs, lambda: None)) == []
     outputs = Property([Disjunct(box, [[1.0, 0.0]], [0.0]) for box in boxes])
-    assert list(crude.crude_bounds(network, outputs, lambda: False)) == []
-    assert len(list(crude.crude_bounds(network, outputs, lambda: True))) == 1
+    assert list(crude.crude_bounds(network, outputs, lambda: 0.0)) == []
+    assert len(list(crude.crude_bounds(network, outputs, lambda: None))) == 1
 
 
 def test_boxes_that_no_float_holds_together_are_bounded_one_by_one():
@@ -108,3 +108,18 @@ def test_boxes_that_no_float_holds_together_are_bounded_one_by_one():
     boxes = [Box([0.0], [float(i)]) for i in range(1, 9)] + [Box([1e303], [1.5e303])]
     far = Property([Disjunct(box, [[1.0]], [-1.0]) for box in boxes])  # f(x) <= -1
     assert verify(network, far).verdict == "unsat"
+
+
+def test_a_batch_looks_at_the_clock(monkeypatch):
+    monkeypatch.setattr(crude, "NUMBERS", 1024)
+    monkeypatch.setattr(crude, "WORTH", 1)
+    network = dense_network((3, 8, 8, 4), 5)
+    property = Property([part for part in mixed(network, 300, 5) if not part.Gx.any()])
+    whole = list(crude.crude_bounds(network, property, lambda: None))
+    assert len(whole) > 4
+    left = iter([9.0, 9.0, 9.0, 9.0])
+    some = list(crude.crude_bounds(network, property, lambda: next(left, 0.0)))
+    assert 0 < len(some) < len(whole)
+    for (members, bounds), (same, others) in zip(some, whole, strict=False):
+        assert (members == same).all()
+        assert (bounds == others).all()

@@ -9,6 +9,7 @@ how arrays come in and go out, and products with a weight that may be sparse.
 from __future__ import annotations
 
 import importlib.util
+import logging
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,8 @@ from scipy import sparse
 
 from ..errors import MissingDependencyError, OptionError
 from ..network import Weight, dense
+
+logger = logging.getLogger("omlt_ext")
 
 Array = Any  # an array of the back end in single precision, or of indices
 
@@ -146,6 +149,7 @@ class TorchBackend:
 
 
 BACKENDS = ("numpy", "numba", "torch")
+COMPILING = 60.0  # seconds that must be left for loops to be compiled; it takes some twenty
 
 
 def has_numba() -> bool:
@@ -155,4 +159,18 @@ def has_numba() -> bool:
 
 def open_backend(name: str, device: str = "cpu") -> Backend:
     """One of `BACKENDS`; `MissingDependencyError` without numba or torch, `OptionError` without the device."""
+    if name != "torch" and device != "cpu":
+        raise OptionError(f'device {device!r} is for backend="torch"; {name!r} works on the processor')
     return TorchBackend(device) if name == "torch" else NumpyBackend(compiled=name == "numba")
+
+
+def faster_backend(left: float | None) -> Backend | None:
+    """Compiled loops where numba is at work here and they are kept, or can be made in the seconds that are left."""
+    if not has_numba():
+        return None
+    try:
+        from .fused import kept
+    except Exception as error:  # a numba that does not go with the other packages fails in its own ways
+        logger.warning(f"numba cannot be used ({type(error).__name__}: {error}); searching with NumPy")
+        return None
+    return NumpyBackend(compiled=True) if left is None or left >= COMPILING or kept() else None

@@ -12,6 +12,7 @@ seconds; numba keeps the result on disk.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,10 +27,23 @@ Function = TypeVar("Function", bound=Callable[..., None])
 
 
 def compiled(function: Function) -> Function:
-    """The function as machine code; numba keeps that on disk. Products and sums may be fused, nothing is reordered."""
-    made: Any = njit(error_model="numpy", fastmath={"contract"}, cache=True, nogil=True)
-    machine: Function = made(function)
+    """The function as machine code. Products and sums may be fused, nothing is reordered.
+
+    numba keeps what it has made beside this file or in its folder of the user's; where neither can be written it makes
+    it again in every process.
+    """
+    options: Any = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
+    try:
+        machine: Function = njit(cache=True, **options)(function)
+    except RuntimeError:
+        machine = njit(**options)(function)
     return machine
+
+
+def kept() -> bool:
+    """Whether an earlier process has left the machine code of the loops."""
+    made: Any = ascend_rows
+    return any(Path(made.stats.cache_path or "").glob("fused.ascend_rows-*.nbi"))
 
 
 @compiled

@@ -131,6 +131,9 @@ class BoxTree:
         """What another process makes a tree of that takes such boxes; its keywords: `lent`, `limit_bytes`."""
         return partial(BoxTree, self.target, self.bounds)
 
+    def finish(self, enough: float) -> None:
+        """Nothing waits."""
+
     def _put(self, values: Floats, lower: Floats, upper: Floats, found: OnBoxes, enough: float) -> None:
         """Into the pool with what may hold something better and can be halved."""
         with np.errstate(over="ignore", invalid="ignore"):

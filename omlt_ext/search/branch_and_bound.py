@@ -3,7 +3,7 @@
     max  inputs . x + objective . f(x)   where   x in the domain
 
 Branch and bound over the network itself: no mixed-integer model is made. See `relu_tree` and `box_tree` for the two
-ways of splitting, `race` for the choice between them.
+ways of splitting, `race` for a second tree where the first does not end soon, `shared_tree` for executors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..errors import OptionError, ShapeError
 from ..mixed import piecewise_linear
 from ..network import Network
 from ..options import check_choice
-from ..propagation.backend import BACKENDS, open_backend
+from ..propagation.backend import BACKENDS, Backend, open_backend
 from ..tightening import Effort
 from ..tightening.parallel import check_executor
 from .explore import SPLITS, explore
@@ -55,16 +55,18 @@ def branch_and_bound(
     (n_inputs,) the inputs; a network with one output needs neither. To minimise, maximise the negative.
 
     `effort` bounds the neurons at the root. `split`: "relu" divides at the signs of neurons, "input" divides the box,
-    "auto" tries both where the network has few inputs. `start` (n_inputs,) is a first point; the search then does not
-    begin with a climb for one.
+    "auto" begins with what suits the number of inputs and, up to 14 of them, tries the other beside it where that does
+    not end soon. `start` (n_inputs,) is a first point in the domain, from which the search begins without a climb.
     `seed` is that of the climbs that look for points. The result is the same again for the same arguments without a
     time limit.
 
-    `executor`, any of `concurrent.futures`, divides the open nodes of a large tree among its workers, in rounds. The
-    result is then another one than without, but the same again on any workers.
+    `executor`, any of `concurrent.futures`, divides the open nodes of a large tree among its workers, in rounds, from
+    1.6e9 multiplications on. The result is then another one than without, but the same again on any workers.
 
     `backend` of dual ascent: "numpy"; "numba", which compiles it, many times as fast; "torch" on a `device` such as
-    "cuda", for wide networks. "auto" is numpy, and numba in large trees where it is installed (the extra "fast").
+    "cuda", for wide networks. "auto" is numpy, and numba in large trees where it is installed (the extra "fast"). An
+    `Effort` keeps its own for the root. Loops are compiled once on a machine: twenty seconds that no limit cuts short,
+    for which "auto" asks that 60 seconds be left.
 
     Ends when (bound - value) / max(1, |value|) <= gap (status "optimal"), at `time_limit` seconds, or at Ctrl-C, with
     the best so far. The bound is rounded outward, so that it holds in exact arithmetic, except where an LP of HiGHS's
@@ -84,33 +86,36 @@ def branch_and_bound(
     check_choice("split", split, SPLITS)
     check_choice("backend", backend, ("auto", *BACKENDS))
     check_executor(executor)
-    ascent = None if backend == "auto" else open_backend(backend, device)
-    if ascent is not None and isinstance(effort, str):
+    ascent: Backend | None = open_backend("numpy" if backend == "auto" else backend, device)
+    if backend == "auto":
+        ascent = None  # for the tree to choose
+    elif isinstance(effort, str):
         effort = Effort(effort, backend=backend, device=device)
     piecewise_linear(network)
     problem = Problem.of_network(network, domain, objective)
     if inputs is not None:
-        problem = replace(problem, c=_weights(inputs, network.n_inputs))
+        problem = replace(problem, c=_vector(inputs, network.n_inputs, "inputs"))
     where = problem.domain(0)
     target = Target.linear(network, where, problem.d, problem.c)
     with bar_of(time_limit, progress) as bar:
         incumbent = Incumbent(problem, max(float(gap), LEAST_GAP), time_limit, begin, bar)
         try:
             if start is not None:
-                incumbent.offer(np.array(start, dtype=np.float64))
+                incumbent.offer(_vector(start, network.n_inputs, "start"))
+            climbed = incumbent.v is not None
             incumbent.offer(problem.box(0).center)
             rng = np.random.default_rng(seed)
-            explore(target, incumbent, rng, effort, split, executor, ascent, climbed=start is not None)
+            explore(target, incumbent, rng, effort, split, executor, ascent, climbed=climbed)
         except KeyboardInterrupt:
             incumbent.stopped_by = "interrupted"
     return incumbent.result()
 
 
-def _weights(inputs: ArrayLike, n: int) -> Floats:
-    """c (n,), finite."""
-    weights = np.array(numbers(inputs, "inputs", OptionError))
-    if weights.shape != (n,):
-        raise ShapeError(f"inputs has shape {weights.shape}; it weighs the {n} inputs, so it must be ({n},)")
-    if not np.isfinite(weights).all():
-        raise OptionError("inputs must be finite numbers")
-    return weights
+def _vector(values: ArrayLike, n: int, name: str) -> Floats:
+    """(n,), finite."""
+    found = np.array(numbers(values, name, OptionError))
+    if found.shape != (n,):
+        raise ShapeError(f"{name} has shape {found.shape}; the network has {n} inputs, so it must be ({n},)")
+    if not np.isfinite(found).all():
+        raise OptionError(f"{name} must be finite numbers")
+    return found

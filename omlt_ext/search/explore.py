@@ -15,13 +15,14 @@ from ..domain import Box, Floats, Polytope
 from ..errors import InfeasibleError
 from ..network import Network
 from ..propagation.backend import Backend
+from ..propagation.emptiness import is_empty
 from ..tightening import Effort, tighten_bounds
 from .box_tree import BoxTree
 from .heuristic import heuristic
 from .incumbent import Incumbent
 from .race import Race, Tree
 from .relu_tree import ReluTree
-from .shared_tree import SharedTree
+from .shared_tree import Lender, SharedTree
 from .target import Target
 
 SPLITS = ("auto", "relu", "input")
@@ -56,6 +57,9 @@ def explore(
     incumbent.prove(float(bounds.upper[-1][0]), rigorous=not by_solver(bounds))
     if not climbed:
         climb(incumbent, rng)
+    if incumbent.v is None and isinstance(target.domain, Polytope) and is_empty(target.domain):
+        incumbent.stopped_by = "infeasible"
+        return
     Exploration(target, bounds, incumbent, rng, split, executor=executor, backend=backend).run()
     if incumbent.v is None and incumbent.bound == -np.inf:
         incumbent.stopped_by = "infeasible"
@@ -86,7 +90,10 @@ class Exploration:
         room = limit_bytes // len(ways)
 
         def plant(way: str) -> Tree:
-            tree = BoxTree(target, bounds, room) if way == "input" else ReluTree(target, bounds, backend, room)
+            if way == "input":
+                tree: Lender = BoxTree(target, bounds, room)
+            else:
+                tree = ReluTree(target, bounds, backend, room, left=lambda: incumbent.left)
             return tree if executor is None else SharedTree(tree, incumbent, executor)
 
         first = plant(ways[0])

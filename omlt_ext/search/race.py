@@ -1,4 +1,4 @@
-"""Two trees side by side until one is done: which way of splitting suits an instance is found by trying both."""
+"""A tree, and after a while a second one of another kind beside it, until one of them is done."""
 
 from __future__ import annotations
 

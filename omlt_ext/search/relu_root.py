@@ -69,8 +69,8 @@ class ReluRoot:
     def ascend(self, numbers: np.ndarray, signs: np.ndarray, pace: Pace, enough: float) -> tuple[Floats, np.ndarray]:
         """(values, numbers) of nodes after an ascent that leaves those alone whose values exceed `enough` a little."""
         n = signs.shape[0]
-        stop = self.head.backend.array(np.full(n, enough + 1e-6 * max(1.0, abs(enough)), np.float32))
         with np.errstate(all="ignore"):
+            stop = self.head.backend.array(np.full(n, enough + 1e-6 * max(1.0, abs(enough))))
             _, found = ascend(self.rows(n), self.multipliers(numbers, signs), pace, stop)
         return self.evaluate(found, n), self.numbers(found)
 

@@ -28,7 +28,7 @@ from ..bounds import Bounds
 from ..domain import Floats
 from ..errors import InfeasibleError
 from ..propagation.ascent import Pace
-from ..propagation.backend import Backend, NumpyBackend, has_numba
+from ..propagation.backend import Backend, NumpyBackend, faster_backend, has_numba
 from .leaf_lp import leaf_bound
 from .pool import Nodes, Pool, joined
 from .refinement import open_behind, refined, tightened
@@ -51,8 +51,8 @@ class ReluTree:
 
     `bound`: no point of the domain has a larger t. `nodes`, `lps` and `work` (multiplications) count what was done.
     Memory stays near `limit_bytes`. Without a `backend`, NumPy's, with compiled loops for large trees where numba is
-    there. The same arguments give the same tree. One that begins with nodes which another has `lent` keeps the
-    root that it is given.
+    there, unless they have to be compiled and too few seconds are `left()`. The same arguments give the same tree. One
+    that begins with nodes which another has `lent` keeps the root that it is given.
 
     >>> from omlt_ext import Box, Layer, Network, tighten_bounds
     >>> hidden = Layer([[1.0, 1.0], [1.0, -1.0]], [0.0, 0.0], relu=True)
@@ -72,8 +72,9 @@ class ReluTree:
         backend: Backend | None = None,
         limit_bytes: int = 2**31,
         lent: Sequence[Nodes] | None = None,
+        left: Callable[[], float | None] = lambda: None,
     ) -> None:
-        self.target, self.limit_bytes = target, limit_bytes
+        self.target, self.limit_bytes, self.left = target, limit_bytes, left
         self.backend, self.later = (NumpyBackend(), has_numba()) if backend is None else (backend, False)
         self.known = float(bounds.upper[-1][0])
         self.nodes = self.lps = 0
@@ -149,6 +150,11 @@ class ReluTree:
         """What another process makes a tree of that takes such nodes; its keywords: `lent`, `limit_bytes`."""
         return partial(ReluTree, self.target, self.root.bounds, self.backend)
 
+    def finish(self, enough: float) -> None:
+        """A long ascent for the leaves that wait for one."""
+        if self.leaves:
+            self._polish(enough)
+
     def _branch(self, nodes: Nodes, offer: Offer) -> None:
         """Split nodes where that can help; the others wait for a long ascent with the leaves."""
         values, numbers, signs = nodes
@@ -217,7 +223,7 @@ class ReluTree:
         if x is not None:
             enough = offer(x[None, :])
         rest = np.where((signs[leaf] == 0) & self.root.splits, self.root.shift, -1.0)
-        if value[0] > enough or rest.max(initial=-1.0) < 0.0:
+        if value[0] > min(enough, np.finfo(float).max) or rest.max(initial=-1.0) < 0.0:
             self._close(value)
         else:
             coefficients, _ = self.root.backward(numbers[leaf], signs[leaf])
@@ -226,7 +232,7 @@ class ReluTree:
     def _open(self, nodes: Nodes, enough: float) -> Nodes:
         """The nodes that may hold something better; the others are closed."""
         values, numbers, signs = nodes
-        open_ = values <= enough
+        open_ = values <= min(enough, np.finfo(float).max)  # what is empty has the value inf
         if open_.all():
             return nodes
         self._close(values[~open_])
@@ -237,8 +243,11 @@ class ReluTree:
 
     def _compile(self) -> None:
         """From now on with compiled loops: to load them takes most of a second, so that small trees go without."""
-        self.backend, self.later = NumpyBackend(compiled=True), False
-        self.root = ReluRoot(self.target, self.root.bounds, self.backend)
+        self.later = False
+        faster = faster_backend(self.left())
+        if faster is not None:
+            self.backend = faster
+            self.root = ReluRoot(self.target, self.root.bounds, faster)
 
     def _large(self) -> bool:
         """Whether as many nodes have been made since the beginning as the next refinement makes leaves."""

@@ -43,7 +43,8 @@ class Lender(Tree, Protocol):
     """A tree that can lend its open nodes to others of its kind.
 
     `settled`: it may now. `lend(count, enough)` hands nodes out, `give` takes such nodes in; `elsewhere()` makes a tree
-    of them in another process. `closed` is the least value of the nodes that are done with.
+    of them in another process; `finish(enough)` does what waits to be done together. `closed` is the least value of the
+    nodes that are done with.
     """
 
     pool: Pool
@@ -61,6 +62,8 @@ class Lender(Tree, Protocol):
     def give(self, lent: Sequence[Nodes]) -> None: ...
 
     def elsewhere(self) -> Callable[..., Lender]: ...
+
+    def finish(self, enough: float) -> None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,12 +98,13 @@ class Grown:
 class SharedTree:
     """`tree`, whose open nodes the workers of `executor` grow; `incumbent` is that of the search.
 
-    None is shared before it has worked `FEW * WORK / PART`.
+    None is shared before it has worked `FEW * WORK[0] / PART` multiplications.
     """
 
     def __init__(self, tree: Lender, incumbent: Incumbent, executor: Executor) -> None:
         self.tree, self.incumbent = tree, incumbent
         self.executor: Executor | None = executor
+        self.begun = False  # whether a worker has
 
     @property
     def bound(self) -> float:
@@ -137,6 +141,10 @@ class SharedTree:
 
     def _round(self, executor: Executor, count: int, enough: float, offer: Offer) -> None:
         tree, lost = self.tree, []
+        if not self.begun:  # hands are large, and would fill the way to workers that have not begun yet
+            self.begun = True
+            for _ in outcomes(arrived, [Call()], executor):
+                pass
         hands = self._deal(count, enough)
         away = {hand.number: hand.lent for hand in hands}
         try:
@@ -146,9 +154,9 @@ class SharedTree:
                     continue
                 if outcome is None:
                     raise KeyboardInterrupt
+                tree.closed = min(tree.closed, outcome.closed)
                 tree.give(outcome.lent)
                 del away[outcome.number]
-                tree.closed = min(tree.closed, outcome.closed)
                 tree.nodes += outcome.nodes
                 tree.work += outcome.work
                 tree.lps += outcome.lps
@@ -180,6 +188,17 @@ class SharedTree:
         return [Hand(i, plan, hand, *known) for i, hand in enumerate(hands) if any(part[0].size for part in hand)]
 
 
+@dataclass(frozen=True)
+class Call:
+    """A task of no size."""
+
+    deadline: float | None = None
+
+
+def arrived(call: Call) -> None:
+    """What the first worker answers."""
+
+
 def grown(hand: Hand) -> Grown | None:
     """What a worker runs; None where Ctrl-C has ended it."""
     begin = time.time()
@@ -207,6 +226,8 @@ def _grown(hand: Hand, incumbent: Incumbent) -> Grown:
     tree = hand.tree(lent=hand.lent, limit_bytes=hand.limit_bytes)
     while incumbent.goes_on() and not tree.done and tree.work + LP * tree.lps < hand.work:
         tree.grow(-incumbent.worth, offer)
+    if incumbent.goes_on():
+        tree.finish(-incumbent.worth)
     v = incumbent.v if incumbent.value > known else None
     lent = tree.lend(max(1, len(tree.pool)), np.inf)
     return Grown(hand.number, lent, tree.closed, v, tree.nodes, tree.work, tree.lps)

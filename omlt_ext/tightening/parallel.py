@@ -44,7 +44,7 @@ class Failure(NamedTuple):
 
 def check_executor(executor: object) -> None:
     """Raise `OptionError` for what takes no tasks; None is fine."""
-    if executor is not None and not callable(getattr(executor, "submit", None)):
+    if executor is not None and (isinstance(executor, type) or not callable(getattr(executor, "submit", None))):
         raise OptionError(f"executor is {executor!r}; it must be an executor of concurrent.futures")
 
 

@@ -22,49 +22,58 @@ from .roots import Roots, above
 MANY = 4  # boxes that are worth it
 BLOCK = 1024  # disjuncts of a network of rows
 NUMBERS = 2**23  # coefficients of the neurons of a batch of boxes
+WORTH = 32  # boxes in a batch, below which a pass for each is as quick
 
 
-def crude_bounds(network: Network, property: Property, goes_on: Callable[[], bool]) -> Iterator[tuple[Ints, Floats]]:
+def crude_bounds(
+    network: Network, property: Property, left: Callable[[], float | None]
+) -> Iterator[tuple[Ints, Floats]]:
     """(members, bounds): no point of member k's box has a least slack above its bound, in exact arithmetic.
 
-    Nothing where few boxes are different, and nothing of disjuncts with rows over inputs, or within a ball.
+    Nothing where few boxes are different or layers are wide, and nothing of disjuncts with rows over inputs, or within
+    a ball. `left()` are the seconds that are left, None without a limit.
     """
     members = [k for k, disjunct in enumerate(property.disjuncts) if disjunct.n_rows and not disjunct.Gx.any()]
     if property.ball is not None or len({_ends(property.disjuncts[k].box) for k in members}) < MANY:
         return
+    widths = [network.n_inputs, *(layer.n_out for layer in network.layers)]
+    step = NUMBERS // (2 * max(widths) * max(widths[1:]))
+    if step < WORTH:
+        return
     for first in range(0, len(members), BLOCK):
-        if not goes_on():
+        if left() == 0.0:
             return
-        block = members[first : first + BLOCK]
         try:
-            yield np.array(block), _bounds(network, property, block)
+            yield from _bounds(network, property, members[first : first + BLOCK], step, left)
         except BoundsError:  # the box around all of them is too large for floats
             continue
 
 
-def _bounds(network: Network, property: Property, members: list[int]) -> Floats:
-    """The bounds (m,) of `members`."""
+def _bounds(
+    network: Network, property: Property, members: list[int], step: int, left: Callable[[], float | None]
+) -> Iterator[tuple[Ints, Floats]]:
+    """Those of a block, `step` different boxes at a time."""
     boxes = [property.disjuncts[k].box for k in members]
     lower, upper = np.array([box.lower for box in boxes]), np.array([box.upper for box in boxes])
     roots = Roots(network, property, members, Box(lower.min(axis=0), upper.max(axis=0)))
-    roots.tighten("crown", None)
+    roots.tighten("crown", left())
     assert roots.bounds is not None
     crown = BoxCrown(roots.rows, roots.bounds, -sparse.eye_array(roots.rows.n_outputs, format="csr"))
-    of_rows = np.repeat(np.arange(len(members)), [roots.at[k].stop - roots.at[k].start for k in members])
     each: dict[bytes, int] = {}  # boxes that several share are bounded once
-    place = np.empty(len(members), dtype=np.int64)
-    for i, box in enumerate(boxes):
-        place[i] = each.setdefault(_ends(box), len(each))
+    place: Ints = np.array([each.setdefault(_ends(box), len(each)) for box in boxes])
     at = np.unique(place, return_index=True)[1]
-    values = np.empty(of_rows.size)
-    widths = [layer.n_in for layer in roots.rows.layers]
-    step = max(1, NUMBERS // (2 * max(widths) * max(widths[1:], default=1)))
     for start in range(0, at.size, step):
-        mine = np.flatnonzero((place[of_rows] >= start) & (place[of_rows] < start + step))
+        if left() == 0.0:
+            return
+        here = np.flatnonzero((place >= start) & (place < start + step))
+        slices = [roots.at[members[i]] for i in here]
+        rows = np.concatenate([np.arange(part.start, part.stop) for part in slices])
+        count = np.array([part.stop - part.start for part in slices])
         ends = lower[at[start : start + step]], upper[at[start : start + step]]
-        values[mine] = crown.rows(*ends, place[of_rows[mine]] - start, mine)
-    least = -np.maximum.reduceat(values, [roots.at[k].start for k in members])
-    return np.array([above(bound, roots.margin(k)) for k, bound in zip(members, least.tolist(), strict=True)])
+        values = crown.rows(*ends, np.repeat(place[here] - start, count), rows)
+        least = -np.maximum.reduceat(values, np.cumsum(count) - count)
+        mine = np.array(members)[here]
+        yield mine, np.array([above(v, roots.margin(k)) for v, k in zip(least.tolist(), mine.tolist(), strict=True)])
 
 
 def _ends(box: Box) -> bytes:

@@ -20,6 +20,7 @@ from ..bounds import Bounds
 from ..domain import Box, Floats, Polytope
 from ..errors import InfeasibleError
 from ..network import Layer, Network
+from ..propagation.emptiness import is_empty
 from ..propagation.interval import activation_range, affine_range, collect, given
 from ..propagation.one_row import crown_one_row
 from ..propagation.rounding import TINY, absolute_product, gamma
@@ -56,6 +57,8 @@ class Roots:
         """Bounds of the rows, starting from those that are known."""
         if effort == self.effort:
             return
+        if isinstance(self.domain, Polytope) and self.domain.b.size > 1 and self.inner is None:
+            self.empty = self.empty or is_empty(self.domain)  # what a single row excludes, the bounds see
         try:
             self.bounds, self.effort = root_bounds(self.rows, self.domain, effort, left, self.bounds), effort
             if effort == "crown" and isinstance(self.domain, Polytope) and self.domain.b.size == 1:

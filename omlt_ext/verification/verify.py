@@ -57,10 +57,10 @@ def verify(
     its own precision (`confirm`); "unsat" where it is proved of the real numbers. See `Verdict` for the rest.
 
     `effort`, as in `tighten_bounds`, bounds neurons before the search; where it is not given, "crown" where boxes are
-    split, else "dual". `split`: "relu" divides at the signs of neurons, "input" divides the box, "auto" chooses. `seed`
-    is that of the ascents. `time_limit` in seconds covers everything; it is looked at between steps. Ctrl-C ends the
-    search as well. With `time_limit=None` the verdict, its nodes and its counterexample are the same again for the same
-    arguments. `progress` draws a bar on standard error.
+    split, else "dual". `split`: "relu" divides at the signs of neurons, "input" divides the box, "auto" is that of
+    `branch_and_bound`. `seed` is that of the ascents. `time_limit` in seconds covers everything; it is looked at
+    between steps. Ctrl-C ends the search as well. With `time_limit=None` the verdict, its nodes and its counterexample
+    are the same again for the same arguments. `progress` draws a bar on standard error.
 
     Raises `ShapeError` for a property of a network of another size, `ReadError` for files that cannot be read,
     `OptionError` for other arguments, `BoundsError` where the network overflows on a domain.
@@ -113,7 +113,7 @@ class Verification:
     def settle(self) -> None:
         """The loop in the head of this file."""
         cases = self.cases
-        for members, bounds in crude_bounds(self.network, self.judge.property, lambda: self.clock.left != 0.0):
+        for members, bounds in crude_bounds(self.network, self.judge.property, lambda: self.clock.left):
             self.bounds[members], self.proved[members] = bounds, bounds < 0.0
         for roots in shared_roots(self.network, self.judge.property, np.flatnonzero(~self.proved).tolist()):
             if self.goes_on():
