@@ -332,3 +332,23 @@ def test_ctrl_c_at_a_terminal(tmp_path: Path) -> None:
     out, err = running.communicate(timeout=60)
     assert err == ""
     assert out.split() == ["interrupted", "True"]
+
+
+def test_an_executor_that_never_answers_has_to_keep_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent(Here):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            return Future()
+
+    monkeypatch.setattr("omlt_ext.tightening.parallel.PATIENCE", 0.2)
+    for name, value in (("FEW", 2), ("NODES", (2, 8)), ("WORK", (1e3, 1e5))):
+        monkeypatch.setattr(shared_tree, name, value)
+    begin = time.monotonic()
+    found = branch_and_bound(*hard(), split="relu", executor=Silent(), time_limit=1.5)
+    assert time.monotonic() - begin < 6.0
+    assert found.status == "time_limit"
+    assert found.bound > found.value
+
+
+def hard() -> tuple[Network, Box]:
+    """A network that takes minutes."""
+    return dense_network((30, 40, 40, 1), 0), Box.full(30, -1.0, 1.0)

@@ -141,13 +141,14 @@ class SharedTree:
 
     def _round(self, executor: Executor, count: int, enough: float, offer: Offer) -> None:
         tree, lost = self.tree, []
-        if not self.begun:  # hands are large, and would fill the way to workers that have not begun yet
-            self.begun = True
-            for _ in outcomes(arrived, [Call()], executor):
-                pass
-        hands = self._deal(count, enough)
-        away = {hand.number: hand.lent for hand in hands}
+        hands: list[Hand] = []
+        away: dict[int, list[Nodes]] = {}
         try:
+            if not self.begun:  # hands are large, and would fill the way to workers that have not begun yet
+                self.begun = True
+                list(outcomes(arrived, [Call(self._deadline)], executor))
+            hands = self._deal(count, enough)
+            away = {hand.number: hand.lent for hand in hands}
             for outcome in outcomes(grown, hands, executor):
                 if isinstance(outcome, str):
                     lost.append(outcome)
@@ -173,13 +174,16 @@ class SharedTree:
             logger.warning(f"{len(lost)} of {len(hands)} parts of the tree came back as they were: {lost[0]}")
             self.executor = None if len(lost) == len(hands) else self.executor
 
+    @property
+    def _deadline(self) -> float | None:
+        limit = self.incumbent.time_limit
+        return None if limit is None else self.incumbent.begin + limit
+
     def _deal(self, count: int, enough: float) -> list[Hand]:
         """The best nodes, each hand as good as the others."""
         tree, incumbent = self.tree, self.incumbent
         work, room = min(WORK[1], PART * tree.work / count), int(tree.limit_bytes * tree.pool.spare / count)
-        limit = incumbent.time_limit
-        deadline = None if limit is None else incumbent.begin + limit
-        known: Any = work, room, incumbent.problem, incumbent.gap, incumbent.v, time.time(), deadline
+        known: Any = work, room, incumbent.problem, incumbent.gap, incumbent.v, time.time(), self._deadline
         lent, plan = tree.lend(NODES[1] * count, enough), tree.elsewhere()
         hands = [
             [(values[i::count], numbers[i::count], signs[i::count]) for values, numbers, signs in lent]
@@ -192,7 +196,7 @@ class SharedTree:
 class Call:
     """A task of no size."""
 
-    deadline: float | None = None
+    deadline: float | None
 
 
 def arrived(call: Call) -> None:
