@@ -33,6 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -43,6 +44,8 @@ from ..domain import Box, Floats, Polytope, as_domain
 from ..network import Layer, Network, Weight, dense
 from .interval import Range, activation_range, affine_range, checked, collect, given, interval
 from .rounding import EPS, TINY, absolute_product, gamma, nonzeros, round_down, row_blocks
+
+CONSTANT = gamma(2.0)  # of |c| in every step, for two additions
 
 
 @dataclass(frozen=True)
@@ -184,12 +187,27 @@ def backward(
         D *= A  # exact where slopes are 0 or 1, and only there is a shift: one rounding in each entry
         if ease.shift is not None:
             D += ease.shift
-        e += gamma(2.0) * np.abs(c) + gamma(layer.n_out + 2.0) * np.abs(lifted)
-        e += TINY * float(ease.magnitude.sum()) + errors[i].constant
+        lost = step_error(layer, ease, errors[i])
+        e += CONSTANT * np.abs(c) + lost.lift * np.abs(lifted)
+        e += lost.constant
         c = c + lifted + D @ layer.bias
         A = dense(D @ layer.weight)
-        e += np.abs(D, out=D) @ (EPS * ease.magnitude + errors[i].row)
+        e += np.abs(D, out=D) @ lost.row
     return over_box(A, c, e, box, polytope, mu)
+
+
+class StepError(NamedTuple):
+    """What a backward step through a ReLU layer rounds: `row` (n,) weighs |D|, `lift` the lifted part; `CONSTANT` c."""
+
+    row: Floats
+    lift: float
+    constant: float
+
+
+def step_error(layer: Layer, ease: Relaxation, error: AffineError) -> StepError:
+    """That of a layer with this relaxation, whose inputs `error` is for."""
+    constant = TINY * float(ease.magnitude.sum()) + error.constant
+    return StepError(EPS * ease.magnitude + error.row, gamma(layer.n_out + 2.0), constant)
 
 
 def over_box(

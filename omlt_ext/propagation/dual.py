@@ -25,10 +25,22 @@ from ..domain import Box, Floats, Ints, Polytope
 from ..network import Layer, Network, Weight, dense
 from .ascent import Before, Lagrangian, Multipliers, Pace, Slopes, ascend
 from .backend import Array, Backend, NumpyBackend
-from .crown import AffineError, Relaxation, affine_error, backward, both_signs, crown, layer_by_layer, over_box, relax
+from .crown import (
+    CONSTANT,
+    AffineError,
+    Relaxation,
+    affine_error,
+    backward,
+    both_signs,
+    crown,
+    layer_by_layer,
+    over_box,
+    relax,
+    step_error,
+)
 from .flat import Flat, FlatErrors, FlatLayer, Passed, pass_flat
 from .interval import Range, activation_range, collect, given
-from .rounding import EPS, TINY, gamma, row_blocks
+from .rounding import row_blocks
 
 STEPS = 12
 POLYTOPE = 4  # times as many over a polytope
@@ -97,18 +109,18 @@ class Head:
         weights = [layer.weight for layer in self.network.layers]
         if not self.backend.compiled or any(sparse.issparse(weight) for weight in weights):
             return None
-        layers, rows, below = [], [], np.arange(self.bounds.box.n)
+        layers, lost, below = [], [], np.arange(self.bounds.box.n)
         for layer, ease, error, slopes in zip(
             self.network.layers, self.relaxations, self.errors, self.slopes, strict=False
         ):
             order, at = slopes.order, slopes.at
             layers.append(FlatLayer(layer.weight[np.ix_(order, below)], layer.bias[order], ease.s[at], ease.t[at]))
-            rows.append((EPS * ease.magnitude + error.row)[order])
+            step = step_error(layer, ease, error)
+            lost.append(step._replace(row=step.row[order]))
             below = order
-        sizes = [layer.n_out + 2.0 for layer in self.network.layers[: self.k]]
-        tiny = [TINY * float(ease.magnitude.sum()) for ease in self.relaxations]
-        constants = np.array(tiny) + [error.constant for error in self.errors[: self.k]]
-        errors = FlatErrors(np.concatenate([np.zeros(0), *rows]), gamma(np.array([2.0, *sizes])), constants)
+        rows = np.concatenate([np.zeros(0), *(step.row for step in lost)])
+        gammas = np.array([CONSTANT, *(step.lift for step in lost)])
+        errors = FlatErrors(rows, gammas, np.array([step.constant for step in lost], dtype=np.float64))
         return Flat.of(layers, self.bounds.box.n, np.float64), errors
 
     def passes(self, C: Weight, found: Multipliers) -> Passed:

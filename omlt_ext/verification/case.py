@@ -79,7 +79,7 @@ class Case:
         suspects, effort = self.suspects, self.options.effort
         effort = ("crown" if self.boxes else "dual") if effort is None else effort
         self.roots.tighten(effort, self.clock.left)
-        self._prove(self.roots.bound(self.k), self.roots.bounds)
+        self.look()
         if suspects.goes_on():
             try:
                 self.bounds = self.roots.target_bounds(self.target, self.k, effort, self.clock.left)

@@ -57,8 +57,9 @@ class Roots:
         """Bounds of the rows, starting from those that are known."""
         if effort == self.effort:
             return
-        if isinstance(self.domain, Polytope) and self.domain.b.size > 1 and self.inner is None:
-            self.empty = self.empty or is_empty(self.domain)  # what a single row excludes, the bounds see
+        first = self.effort is None
+        if first and isinstance(self.domain, Polytope) and self.domain.b.size > 1 and self.inner is None:
+            self.empty = is_empty(self.domain)  # what a single row excludes, the bounds see
         try:
             self.bounds, self.effort = root_bounds(self.rows, self.domain, effort, left, self.bounds), effort
             if effort == "crown" and isinstance(self.domain, Polytope) and self.domain.b.size == 1:
